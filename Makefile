@@ -1,0 +1,60 @@
+# takd: make run, make demo, make test. See README.md.
+.DEFAULT_GOAL := help
+SHELL         := /bin/bash
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+DATA          ?= ./takd-data
+HOST          ?=
+CLIENTS       ?= 20
+FUZZTIME      ?= 20s
+BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+TOOL          := go tool -modfile=.ci/tools.mod
+
+.PHONY: run build test race lint gen bench demo fuzz dist clean help
+
+run: build ## build takd and run it; the first run makes ./takd-data
+	./bin/takd run --init --data $(DATA)
+
+build: ## build bin/takd and bin/takload
+	$(BUILD) -o bin/ ./cmd/takd ./bench/takload
+
+demo: build ## simulated clients walk and chat on the server that make run started
+	@test -S $(DATA)/run/takd.sock || { echo "no server is running on $(DATA): start it with make run"; exit 1; }
+	@test -f $(DATA)/demo/demo.pem || ./bin/takd cert issue demo --out $(DATA)/demo --data $(DATA)
+	./bin/takload demo --clients $(CLIENTS) --certs $(DATA)/demo $(if $(ADDR),--addr $(ADDR))
+
+test: ## everything CI checks: build, vet, lint, tests with the race detector
+	go build ./...
+	go vet ./...
+	$(MAKE) --no-print-directory lint
+	go test -race ./...
+
+race: ## tests with the race detector only
+	go test -race -count=1 ./...
+
+lint: ## golangci-lint, the pinned version
+	$(TOOL) golangci-lint run ./...
+
+gen: ## generate code (needs protoc)
+	go generate ./...
+
+bench: ## benchmarks in the packages
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz test for FUZZTIME
+	@set -euo pipefail; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+	    echo "== $$(dirname $$f) $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$(dirname $$f); done; done
+
+dist: ## static binaries for linux in dist/
+	@mkdir -p dist
+	@for arch in amd64 arm64; do \
+	  dir=dist/takd-$(VERSION)-linux-$$arch; mkdir -p $$dir; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(BUILD) -o $$dir/ ./cmd/takd ./bench/takload || exit 1; \
+	  cp README.md LICENSE CHANGELOG.md $$dir/; tar -C dist -czf $$dir.tar.gz $$(basename $$dir); done
+	@cd dist && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
+
+clean: ## remove what was built; the data directory stays
+	rm -rf bin dist
+
+help: ## this text
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

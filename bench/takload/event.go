@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+
+	"takd/cot"
+)
+
+// mark is what takload hides in the detail of an event to know it again. It
+// must come through the server unchanged, as any unknown element must.
+type mark struct {
+	run    uint64 // of one takload run
+	sender int    // index of the client
+	seq    uint32 // 1, 2, 3, … of this sender
+	due    int64  // Unix nanoseconds at which the event should have been sent
+}
+
+const markTag = "<__takload"
+
+func (m mark) append(dst []byte) []byte {
+	dst = strconv.AppendUint(append(dst, markTag+` r="`...), m.run, 10)
+	dst = strconv.AppendInt(append(dst, `" s="`...), int64(m.sender), 10)
+	dst = strconv.AppendUint(append(dst, `" n="`...), uint64(m.seq), 10)
+	dst = strconv.AppendInt(append(dst, `" t="`...), m.due, 10)
+	return append(dst, `"/>`...)
+}
+
+// findMark reads the mark in an event, XML or protobuf: the element is text in both.
+func findMark(event []byte) (m mark, ok bool) {
+	i := bytes.Index(event, []byte(markTag))
+	if i < 0 {
+		return m, false
+	}
+	tag := event[i+len(markTag):]
+	end := bytes.IndexByte(tag, '>')
+	if end < 0 {
+		return m, false
+	}
+	tag = tag[:end]
+	run, ok1 := number(tag, ` r="`)
+	sender, ok2 := number(tag, ` s="`)
+	seq, ok3 := number(tag, ` n="`)
+	due, ok4 := number(tag, ` t="`)
+	if sender > math.MaxInt32 || seq > math.MaxUint32 || due > math.MaxInt64 {
+		return m, false
+	}
+	return mark{run: run, sender: int(sender), seq: uint32(seq), due: int64(due)}, ok1 && ok2 && ok3 && ok4
+}
+
+// number reads the digits after key, without allocating.
+func number(tag []byte, key string) (n uint64, ok bool) {
+	i := bytes.Index(tag, []byte(key))
+	if i < 0 {
+		return 0, false
+	}
+	for _, c := range tag[i+len(key):] {
+		if c < '0' || c > '9' {
+			return n, ok
+		}
+		n, ok = n*10+uint64(c-'0'), true
+	}
+	return 0, false
+}
+
+// person is who a client pretends to be. The text fields hold nothing that XML
+// would have to escape.
+type person struct {
+	uid, callsign string
+	team, role    string
+	lat, lon      float64
+	course, speed float64 // degrees, metres per second
+	battery       int
+}
+
+const declaration = `<?xml version="1.0" encoding="UTF-8" standalone="yes"?>` + "\n"
+
+func appendHead(dst []byte, uid, typ, how string, now time.Time, life time.Duration, lat, lon float64) []byte {
+	ms := now.UnixMilli()
+	dst = append(append(dst, declaration+`<event version="2.0" uid="`...), uid...)
+	dst = append(append(dst, `" type="`...), typ...)
+	dst = append(append(dst, `" how="`...), how...)
+	dst = cot.AppendTime(append(dst, `" time="`...), ms)
+	dst = cot.AppendTime(append(dst, `" start="`...), ms)
+	dst = cot.AppendTime(append(dst, `" stale="`...), ms+life.Milliseconds())
+	dst = strconv.AppendFloat(append(dst, `"><point lat="`...), lat, 'f', 7, 64)
+	dst = strconv.AppendFloat(append(dst, `" lon="`...), lon, 'f', 7, 64)
+	return append(dst, `" hae="212.4" ce="4.7" le="9999999.0"/><detail>`...)
+}
+
+// appendSA appends a position as ATAK reports its own. extra goes into the detail.
+func (p *person) appendSA(dst []byte, now time.Time, extra []byte) []byte {
+	dst = appendHead(dst, p.uid, "a-f-G-U-C", "m-g", now, 75*time.Second, p.lat, p.lon)
+	dst = append(dst, `<takv os="34" version="5.5.0.7 (takload).1758650000-CIV" device="SAMSUNG SM-S921B" platform="ATAK-CIV"/><contact endpoint="*:-1:stcp" callsign="`...)
+	dst = append(append(dst, p.callsign...), `"/><uid Droid="`...)
+	dst = append(append(dst, p.callsign...), `"/><precisionlocation altsrc="GPS" geopointsrc="GPS"/><__group role="`...)
+	dst = append(append(dst, p.role...), `" name="`...)
+	dst = append(append(dst, p.team...), `"/><status battery="`...)
+	dst = strconv.AppendInt(dst, int64(p.battery), 10)
+	dst = strconv.AppendFloat(append(dst, `"/><track course="`...), p.course, 'f', 4, 64)
+	dst = strconv.AppendFloat(append(dst, `" speed="`...), p.speed, 'f', 4, 64)
+	dst = append(append(dst, `"/>`...), extra...)
+	return append(dst, `</detail></event>`...)
+}
+
+// appendChat appends a message to everybody, or with to to one callsign and uid.
+func (p *person) appendChat(dst []byte, now time.Time, id, text string, to *person, extra []byte) []byte {
+	room, other := "All Chat Rooms", "All Chat Rooms"
+	if to != nil {
+		room, other = to.callsign, to.uid
+	}
+	dst = appendHead(dst, "GeoChat."+p.uid+"."+other+"."+id, "b-t-f", "h-g-i-g-o", now, 24*time.Hour, p.lat, p.lon)
+	dst = append(dst, `<__chat parent="RootContactGroup" groupOwner="false" messageId="`+id+`" chatroom="`+room+`" id="`+other+`" senderCallsign="`+p.callsign+`">`...)
+	dst = append(dst, `<chatgrp uid0="`+p.uid+`" uid1="`+other+`" id="`+other+`"/></__chat>`...)
+	dst = append(dst, `<link uid="`+p.uid+`" type="a-f-G-U-C" relation="p-p"/>`...)
+	dst = append(dst, `<__serverdestination destinations="*:-1:stcp:`+p.uid+`"/>`...)
+	dst = cot.AppendTime(append(dst, `<remarks source="BAO.F.ATAK.`+p.uid+`" to="`+other+`" time="`...), now.UnixMilli())
+	dst = append(append(dst, `">`+text+`</remarks>`...), extra...)
+	if to != nil {
+		dst = append(dst, `<marti><dest callsign="`+to.callsign+`"/></marti>`...)
+	}
+	return append(dst, `</detail></event>`...)
+}
+
+// appendDrawing appends a closed shape of six corners around p.
+func (p *person) appendDrawing(dst []byte, now time.Time, id string, extra []byte) []byte {
+	dst = appendHead(dst, "takload-shape-"+p.uid+"-"+id, "u-d-f", "h-e", now, 24*time.Hour, p.lat, p.lon)
+	for i := range 6 {
+		sin, cos := math.Sincos(float64(i) * math.Pi / 3)
+		dst = strconv.AppendFloat(append(dst, `<link point="`...), p.lat+0.001*cos, 'f', 7, 64)
+		dst = strconv.AppendFloat(append(dst, ','), p.lon+0.001*sin, 'f', 7, 64)
+		dst = append(dst, `"/>`...)
+	}
+	dst = append(dst, `<strokeColor value="-1"/><strokeWeight value="3.0"/><fillColor value="-1761607681"/><contact callsign="`+p.callsign+` `+id+`"/><remarks/><archive/><labels_on value="true"/><color value="-1"/>`...)
+	return append(append(dst, extra...), `</detail></event>`...)
+}
+
+// appendRequest appends t-x-takp-q, which asks for protobuf after an offer with this uid.
+func appendRequest(dst []byte, uid string, now time.Time) []byte {
+	dst = appendHead(dst, uid, "t-x-takp-q", "m-g", now, time.Minute, 0, 0)
+	return append(dst, `<TakControl><TakRequest version="1"/></TakControl></detail></event>`...)
+}
+
+// appendPing appends t-x-c-t.
+func appendPing(dst []byte, uid string, now time.Time) []byte {
+	return append(appendHead(dst, uid+"-ping", "t-x-c-t", "m-g", now, 10*time.Second, 0, 0), `</detail></event>`...)
+}
+
+// toWire brings an XML document into the encoding of the wire. ev is scratch.
+func toWire(dst, xml []byte, proto bool, ev *cot.Event) ([]byte, error) {
+	if !proto {
+		return append(dst, xml...), nil
+	}
+	if _, err := cot.Scan(xml[len(declaration):], ev); err != nil {
+		return dst, err
+	}
+	return ev.AppendProto(dst, nil)
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// runCmd loads a server. All certificates must be of users who share a group:
+// every event is expected by every client but its sender.
+type runCmd struct {
+	target
+	Clients    int           `help:"Clients that connect and receive." default:"100"`
+	Publishers int           `help:"How many of them also send; 0 means all." default:"0"`
+	Rate       float64       `help:"Events per second of each publisher." default:"1"`
+	Mix        string        `help:"sa: positions only. mixed: also 8% chat and 2% drawings." enum:"sa,mixed" default:"mixed"`
+	Warmup     time.Duration `help:"Time under load that is not measured." default:"5s"`
+	Duration   time.Duration `help:"Time that is measured." default:"30s"`
+	Drain      time.Duration `help:"Longest wait for what is still under way at the end." default:"10s"`
+	ServerPID  int           `name:"server-pid" help:"Process of the server on this machine: measures its CPU and memory." placeholder:"PID"`
+	MinRatio   float64       `name:"min-ratio" help:"Fail (exit code 1) if less of what is due was delivered, 0 to 1." placeholder:"RATIO"`
+	MaxP99     time.Duration `name:"max-p99" help:"Fail (exit code 1) if the 99th percentile of latency is above." placeholder:"50ms"`
+	JSON       bool          `name:"json" help:"Print the report as JSON."`
+	Out        string        `help:"Also write the JSON report to this file." placeholder:"FILE"`
+}
+
+// Validate is called by kong.
+func (r *runCmd) Validate() error {
+	switch {
+	case r.Clients < 2:
+		return fmt.Errorf("--clients %d: want 2 or more", r.Clients)
+	case r.Publishers < 0 || r.Publishers > r.Clients:
+		return fmt.Errorf("--publishers %d: want 0 to %d", r.Publishers, r.Clients)
+	case r.Rate <= 0 || r.Rate > 100_000:
+		return fmt.Errorf("--rate %v: want more than 0, at most 100000", r.Rate)
+	case r.Duration <= 0 || r.Warmup < 0 || r.Drain < 0:
+		return fmt.Errorf("--duration, --warmup and --drain: want times that are not negative")
+	case r.MinRatio < 0 || r.MinRatio > 1:
+		return fmt.Errorf("--min-ratio %v: want 0 to 1", r.MinRatio)
+	}
+	return r.target.Validate()
+}
+
+// load is one run under way.
+type load struct {
+	*runCmd
+	id      uint64
+	began   time.Time // all moments are counted from here, by the monotonic clock
+	from    int64     // Unix nanoseconds: events due in [from, to) are measured
+	to      int64
+	crowd   *crowd
+	tallies []*tally
+	senders []sender
+}
+
+// sender counts what one publisher did; written by its goroutine only.
+type sender struct {
+	due    int64 // events due in the measured time
+	sent   int64 // those that were written
+	behind time.Duration
+	err    error
+}
+
+// now is in Unix nanoseconds and never jumps.
+func (l *load) now() int64 { return l.began.UnixNano() + int64(time.Since(l.began)) }
+
+// Run is called by kong.
+func (r *runCmd) Run(ctx context.Context, out io.Writer) error {
+	rep, err := r.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Out != "" {
+		b, err := rep.json()
+		if err == nil {
+			err = os.WriteFile(r.Out, b, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	if r.JSON {
+		b, err := rep.json()
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		_, _ = out.Write(b)
+	} else {
+		rep.print(out)
+	}
+	return rep.judge(r.MinRatio, r.MaxP99)
+}
+
+// measure connects, warms up, measures, drains and counts.
+func (r *runCmd) measure(ctx context.Context) (*report, error) {
+	if r.Publishers == 0 {
+		r.Publishers = r.Clients
+	}
+	l := &load{runCmd: r, id: rand.Uint64() >> 1, began: time.Now(), senders: make([]sender, r.Publishers)}
+	clients := make([]*client, r.Clients)
+	for i := range clients {
+		l.tallies = append(l.tallies, newTally(r.Publishers))
+		clients[i] = &client{index: i, proto: r.protobuf(i), person: loadPerson(l.id, i), got: l.receive(i)}
+	}
+	crowd, err := gather(ctx, &r.target, clients)
+	if err != nil {
+		return nil, err
+	}
+	l.crowd = crowd
+	connected := time.Since(l.began)
+	start := l.now() + int64(50*time.Millisecond)
+	l.from = start + int64(r.Warmup)
+	l.to = l.from + int64(r.Duration)
+	for _, t := range l.tallies {
+		t.open(l.from, l.to)
+	}
+	use, err := l.publish(ctx, start)
+	if err == nil {
+		l.drain(ctx)
+	}
+	crowd.leave()
+	if err != nil {
+		return nil, err
+	}
+	rep := l.report(use)
+	rep.ConnectSeconds = connected.Seconds()
+	return rep, nil
+}
+
+// receive makes the receiver of client i.
+func (l *load) receive(i int) func([]byte) {
+	t := l.tallies[i]
+	return func(event []byte) {
+		if m, ok := findMark(event); ok && m.run == l.id {
+			t.add(m, l.now(), len(event))
+		}
+	}
+}
+
+// publish runs all publishers until the end of the measured time, and watches
+// the server process meanwhile.
+func (l *load) publish(ctx context.Context, start int64) (use usage, err error) {
+	var wait sync.WaitGroup
+	for i := range l.Publishers {
+		wait.Go(func() { l.publisher(ctx, i, start) })
+	}
+	watch := watch(l.ServerPID)
+	if l.sleep(ctx, l.from) {
+		watch.start()
+		l.sleep(ctx, l.to)
+		use, err = watch.stop()
+	}
+	wait.Wait()
+	if ctx.Err() != nil {
+		return use, ctx.Err()
+	}
+	return use, err
+}
+
+// sleep waits until the moment at, false if ctx ended first.
+func (l *load) sleep(ctx context.Context, at int64) bool {
+	t := time.NewTimer(time.Duration(at - l.now()))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// publisher sends on schedule: events fall due at fixed moments, spread evenly
+// over all publishers, however long a write takes. After an error the rest
+// still counts as due.
+func (l *load) publisher(ctx context.Context, i int, start int64) {
+	var (
+		c        = l.crowd.clients[i]
+		s        = &l.senders[i]
+		interval = float64(time.Second) / l.Rate
+		phase    = interval * float64(i) / float64(l.Publishers)
+		xml      []byte
+		extra    []byte
+	)
+	for n := uint32(1); ; n++ {
+		due := start + int64(phase+interval*float64(n-1))
+		if due >= l.to {
+			return
+		}
+		if due > l.now() && !l.sleep(ctx, due) {
+			return
+		}
+		measured := due >= l.from
+		if measured {
+			s.due++
+		}
+		if s.err != nil {
+			continue
+		}
+		if measured {
+			s.behind = max(s.behind, time.Duration(l.now()-due))
+		}
+		extra = mark{run: l.id, sender: i, seq: n, due: due}.append(extra[:0])
+		xml = l.event(xml[:0], c, n, extra)
+		if s.err = c.send(xml); s.err == nil && measured {
+			s.sent++
+		}
+	}
+}
+
+// event appends the n-th event of c.
+func (l *load) event(dst []byte, c *client, n uint32, extra []byte) []byte {
+	now := time.Unix(0, l.now())
+	if l.Mix == "mixed" {
+		id := strconv.FormatUint(l.id, 36) + "-" + strconv.Itoa(c.index) + "-" + strconv.FormatUint(uint64(n), 10)
+		switch k := (int(n) + c.index*7) % 50; {
+		case k%12 == 3: // 3, 15, 27, 39
+			return c.appendChat(dst, now, id, "Moving to checkpoint, estimate five minutes.", nil, extra)
+		case k == 49:
+			return c.appendDrawing(dst, now, id, extra)
+		}
+	}
+	c.lat += 0.00001
+	return c.appendSA(dst, now, extra)
+}
+
+// drain waits until everything that was sent has come, or nothing new comes
+// for a second, or the time is up.
+func (l *load) drain(ctx context.Context) {
+	var sent int64
+	for i := range l.senders {
+		sent += l.senders[i].sent
+	}
+	end := l.now() + int64(l.Drain)
+	last, since := int64(-1), l.now()
+	for ctx.Err() == nil && l.now() < end {
+		var got int64
+		for _, t := range l.tallies {
+			got += t.unique()
+		}
+		switch {
+		case got >= sent*int64(l.Clients-1), got == last && l.now()-since > int64(time.Second):
+			return
+		case got != last:
+			last, since = got, l.now()
+		}
+		l.sleep(ctx, l.now()+int64(20*time.Millisecond))
+	}
+}
+
+func loadPerson(run uint64, i int) person {
+	return person{
+		uid: "TAKLOAD-" + strconv.FormatUint(run, 36) + "-" + strconv.Itoa(i), callsign: "LOAD-" + strconv.Itoa(i),
+		team: teams[i%len(teams)], role: "Team Member",
+		lat: 48 + float64(i%100)*0.005, lon: 11 + float64(i/100%100)*0.005, course: float64(i * 37 % 360), speed: 1.4, battery: 20 + i%80,
+	}
+}

@@ -1,0 +1,169 @@
+// Package config is the Config service: it loads the one configuration file,
+// composes the Options of every other package, validates, publishes, reloads
+// and rolls back.
+//
+// A Config is a snapshot: it is never changed after it was published, so every
+// service sees the same one. Nothing here starts goroutines.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"takd/netcore"
+)
+
+// Errors that the package wraps what it finds in.
+var (
+	ErrInvalid = errors.New("configuration")                      // a bad file or value: the operator corrects it
+	ErrNoKey   = errors.New("no such key")                        // get or set of what does not exist
+	ErrMissing = errors.New("there is no configuration file")     // the data directory was never initialised
+	ErrVersion = errors.New("there is no such version to go to")  // rollback
+	ErrApply   = errors.New("the running server refused to take") // kept the old configuration
+)
+
+// Config is the whole configuration file.
+type Config struct {
+	Server    Server          `yaml:"server"`
+	Messaging netcore.Options `yaml:"messaging"`
+	Log       Log             `yaml:"log"`
+	Ops       Ops             `yaml:"ops"`
+}
+
+// Server says how the world reaches this server.
+type Server struct {
+	Host string `yaml:"host" help:"Name or address that clients connect to: it goes into connection packages."`
+}
+
+// Log configures the log.
+type Log struct {
+	Level   string `yaml:"level"    help:"debug, info, warn or error." default:"info"`
+	MaxSize int    `yaml:"max_size" help:"A log file is rotated at so many MiB." default:"100"`
+	Keep    int    `yaml:"keep"     help:"Rotated files that are kept." default:"5"`
+}
+
+// Ops configures the operations listener: metrics, health and profiles.
+type Ops struct {
+	Address string `yaml:"address" help:"Address of metrics, health and profiles; it asks nobody who they are. off for none." default:"127.0.0.1:8090"`
+}
+
+// Off is the address of a listener that is not wanted.
+const Off = "off"
+
+// WithDefaults returns c with every zero field set to its default.
+func (c Config) WithDefaults() Config {
+	c.Messaging = c.Messaging.WithDefaults()
+	if c.Log.Level == "" {
+		c.Log.Level = "info"
+	}
+	if c.Log.MaxSize == 0 {
+		c.Log.MaxSize = 100
+	}
+	if c.Log.Keep == 0 {
+		c.Log.Keep = 5
+	}
+	if c.Ops.Address == "" {
+		c.Ops.Address = "127.0.0.1:8090"
+	}
+	return c
+}
+
+// Validate reports every bad field at once. It looks at c with its defaults.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	errs := []error{c.Messaging.Validate()}
+	bad := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
+	}
+	if _, err := ParseLevel(c.Log.Level); err != nil {
+		bad("log.level", fmt.Sprintf("%q", c.Log.Level), "debug, info, warn or error")
+	}
+	if c.Log.MaxSize < 1 || c.Log.MaxSize > 10_000 {
+		bad("log.max_size", c.Log.MaxSize, "1 to 10000")
+	}
+	if c.Log.Keep < 1 || c.Log.Keep > 1000 {
+		bad("log.keep", c.Log.Keep, "1 to 1000")
+	}
+	if c.Ops.Address != Off {
+		if _, _, err := net.SplitHostPort(c.Ops.Address); err != nil {
+			bad("ops.address", fmt.Sprintf("%q", c.Ops.Address), "host:port, :port or off")
+		}
+	}
+	if strings.ContainsAny(c.Server.Host, " /:\t\n") && net.ParseIP(c.Server.Host) == nil {
+		bad("server.host", fmt.Sprintf("%q", c.Server.Host), "a name or an IP address, without port")
+	}
+	return errors.Join(errs...)
+}
+
+// ParseLevel reads the name of a log level.
+func ParseLevel(s string) (slog.Level, error) {
+	var l slog.Level
+	switch strings.ToLower(s) {
+	case "debug", "info", "warn", "error":
+		return l, l.UnmarshalText([]byte(s))
+	}
+	return l, fmt.Errorf("%w: log level %q", ErrInvalid, s)
+}
+
+// Parse reads a configuration file. A field that does not exist is an error
+// that names its line.
+func Parse(text []byte) (Config, error) {
+	var c Config
+	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c)
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: an empty file, all defaults
+		return Config{}, fmt.Errorf("%w: %s", ErrInvalid, oneLine(err))
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// oneLine makes "line 3: unknown field ..." of the decoder's error, which shows
+// the source over several lines.
+func oneLine(err error) string {
+	text := yaml.FormatError(err, false, false)
+	text, _, _ = strings.Cut(text, "\n")
+	var line, column int
+	if n, _ := fmt.Sscanf(text, "[%d:%d]", &line, &column); n == 2 {
+		_, text, _ = strings.Cut(text, "] ")
+		return fmt.Sprintf("line %d: %s", line, text)
+	}
+	return text
+}
+
+// First returns the text of a new configuration file for a server that clients
+// reach as host.
+func First(host string) []byte {
+	return fmt.Appendf(nil, `# The configuration of takd.
+#
+# After an edit: takd config reload. Or, checked and applied at once:
+#   takd config set messaging.max_clients=5000
+# Every key with its value: takd config get. Old versions: takd config history.
+
+server:
+  # The name or address that clients connect to; it goes into connection packages.
+  host: %q
+
+messaging:
+  # Ways in for CoT. A protocol is tls, tcp or udp; tcp and udp are clear text.
+  inputs:
+    - name: tls
+      protocol: tls
+      address: ":8089"
+
+log:
+  level: info
+
+ops:
+  # Metrics, health and profiles. It asks nobody who they are: keep it local.
+  address: "127.0.0.1:8090"
+`, host)
+}

@@ -1,0 +1,240 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Keep is how many old versions of the file are kept.
+const Keep = 10
+
+// Version is one version of the configuration file that was replaced.
+type Version struct {
+	N    int       `json:"n"`    // what rollback takes
+	Time time.Time `json:"time"` // when it was replaced
+	Size int64     `json:"size"`
+}
+
+// Apply makes a running server take c. It returns the names of the changed
+// fields that hold only after a restart.
+type Apply func(c *Config) (restart []string, err error)
+
+// Service owns DATA/conf/takd.yaml. It may be used by several goroutines.
+type Service struct {
+	dir     string // DATA/conf
+	current atomic.Pointer[Config]
+
+	mu    sync.Mutex // one change at a time
+	apply Apply
+}
+
+// Create writes the first configuration file of a data directory, unless there
+// is one.
+func Create(data, host string) error {
+	s := &Service{dir: filepath.Join(data, "conf")}
+	if err := os.MkdirAll(s.dir, 0o750); err != nil {
+		return fmt.Errorf("create configuration: %w", err)
+	}
+	if _, err := os.Stat(s.Path()); err == nil {
+		return nil
+	}
+	return s.write(First(host))
+}
+
+// Open loads the configuration of a data directory.
+func Open(data string) (*Service, error) {
+	s := &Service{dir: filepath.Join(data, "conf")}
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	c, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Path(), err)
+	}
+	s.current.Store(&c)
+	return s, nil
+}
+
+// Path is the name of the file.
+func (s *Service) Path() string { return filepath.Join(s.dir, "takd.yaml") }
+
+// Current returns the snapshot that holds now. It must not be changed.
+func (s *Service) Current() *Config { return s.current.Load() }
+
+// OnChange sets who takes a new configuration.
+func (s *Service) OnChange(a Apply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apply = a
+}
+
+// Reload reads the file again after somebody edited it.
+func (s *Service) Reload() (restart []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return s.take(text)
+}
+
+// Set changes keys of the file, keeps its comments and the old version, and
+// applies the result. Nothing changes when any of it is wrong.
+func (s *Service) Set(pairs map[string]string) (restart []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := edit(text, pairs)
+	if err != nil {
+		return nil, err
+	}
+	return s.replace(text, changed)
+}
+
+// Rollback goes back to an old version; what holds now becomes a version too.
+func (s *Service) Rollback(n int) (restart []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := os.ReadFile(s.version(n))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %d; see `takd config history`", ErrVersion, n)
+	} else if err != nil {
+		return nil, fmt.Errorf("roll back: %w", err)
+	}
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return s.replace(text, old)
+}
+
+// History lists the old versions, newest first.
+func (s *Service) History() ([]Version, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "history"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read history: %w", err)
+	}
+	var all []Version
+	for _, e := range entries {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "takd-"), ".yaml"))
+		if err != nil {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			continue // removed meanwhile
+		}
+		all = append(all, Version{N: n, Time: info.ModTime().UTC(), Size: info.Size()})
+	}
+	slices.SortFunc(all, func(a, b Version) int { return b.N - a.N })
+	return all, nil
+}
+
+// replace checks and applies text, and writes it once both went well.
+func (s *Service) replace(old, text []byte) (restart []string, err error) {
+	if bytes.Equal(old, text) {
+		return nil, nil
+	}
+	restart, err = s.take(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.remember(old); err != nil {
+		return restart, err
+	}
+	return restart, s.write(text)
+}
+
+func (s *Service) take(text []byte) (restart []string, err error) {
+	c, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if s.apply != nil {
+		if restart, err = s.apply(&c); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrApply, err)
+		}
+	}
+	s.current.Store(&c)
+	return restart, nil
+}
+
+func (s *Service) version(n int) string {
+	return filepath.Join(s.dir, "history", fmt.Sprintf("takd-%06d.yaml", n))
+}
+
+// remember keeps text as the newest old version and forgets the oldest ones.
+func (s *Service) remember(text []byte) error {
+	all, err := s.History()
+	if err != nil {
+		return err
+	}
+	n := 1
+	if len(all) > 0 {
+		n = all[0].N + 1
+	}
+	if err := os.MkdirAll(filepath.Dir(s.version(n)), 0o750); err != nil {
+		return fmt.Errorf("keep old version: %w", err)
+	}
+	if err := writeFile(s.version(n), text); err != nil {
+		return fmt.Errorf("keep old version: %w", err)
+	}
+	for _, v := range all[min(len(all), Keep-1):] {
+		if err := os.Remove(s.version(v.N)); err != nil {
+			return fmt.Errorf("forget old version: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) read() ([]byte, error) {
+	text, err := os.ReadFile(s.Path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrMissing, s.Path())
+	} else if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return text, nil
+}
+
+func (s *Service) write(text []byte) error {
+	if err := writeFile(s.Path(), text); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces a file whole: after a crash there is the old one or the
+// new one.
+func writeFile(name string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".takd-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// Broken returns a Service whose file nobody has looked at: it can set keys, go
+// back and list versions, which may mend the file. Current is nil until then.
+func Broken(data string) *Service { return &Service{dir: filepath.Join(data, "conf")} }

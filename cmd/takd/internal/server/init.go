@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"takd/cmd/takd/internal/config"
+	"takd/cmd/takd/internal/control"
+	"takd/store"
+	"takd/store/auth"
+	"takd/store/pki"
+	"takd/store/pki/connpack"
+)
+
+// InitOptions says what a new data directory holds.
+type InitOptions struct {
+	Data     string
+	Hosts    []string // what clients connect to; none: the names and addresses of this machine
+	Org      string
+	Admin    string
+	Password string // of the administrator; "" generates one
+}
+
+// Made is what Init made.
+type Made struct {
+	Data     string   `json:"data"`
+	Hosts    []string `json:"hosts"`
+	Admin    string   `json:"admin"`
+	Password string   `json:"password,omitempty"` // only when it was generated
+	Files    string   `json:"files"`              // folder with the administrator's certificate and package
+}
+
+// Init makes a data directory: database, CA, server certificate, configuration,
+// and an administrator with a certificate and a connection package.
+func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
+	if _, err := control.SocketPath(o.Data); err != nil {
+		return nil, err // now, rather than when the server first starts
+	}
+	lock, err := control.Acquire(ctx, o.Data)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if _, err := os.Stat(filepath.Join(o.Data, "conf", "takd.yaml")); err == nil {
+		return nil, control.Errorf(control.ErrExists, "%s holds the data of a server already; run it: takd run --data %s", o.Data, o.Data)
+	}
+	m := &Made{Data: o.Data, Hosts: o.Hosts, Admin: o.Admin, Files: filepath.Join(o.Data, "admin")}
+	if len(m.Hosts) == 0 {
+		m.Hosts = machineHosts()
+	}
+	word := o.Password
+	if word == "" {
+		word = rand.Text()
+		m.Password = word
+	}
+	err = store.Init(ctx, o.Data, store.InitOptions{Hosts: m.Hosts, Org: o.Org})
+	if errors.Is(err, store.ErrExists) { // an earlier try ended before the configuration was written
+		err = nil
+	}
+	if err != nil {
+		return nil, kinded(err)
+	}
+	st, err := store.Open(ctx, store.Options{Dir: o.Data})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := makeAdmin(ctx, st, m, word); err != nil {
+		return nil, kinded(err)
+	}
+	// The configuration comes last: where it stands, everything else does.
+	return m, config.Create(o.Data, m.Hosts[0])
+}
+
+func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string) error {
+	err := st.Auth.AddUser(ctx, auth.NewUser{Name: m.Admin, Role: auth.RoleAdmin, Password: word})
+	if errors.Is(err, auth.ErrExists) {
+		err = st.Auth.SetPassword(ctx, m.Admin, word)
+	}
+	if err != nil {
+		return err
+	}
+	issued, err := st.PKI.IssueClient(ctx, m.Admin, pki.IssueOptions{})
+	if err != nil {
+		return err
+	}
+	if err := issued.WriteFiles(m.Files, ""); err != nil {
+		return err
+	}
+	l := &local{store: st}
+	zip, err := l.pack(issued, connpack.Package{Name: m.Admin, Host: m.Hosts[0]})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(m.Files, m.Admin+".zip"), zip, 0o600); err != nil {
+		return fmt.Errorf("write package: %w", err)
+	}
+	return st.Audit(ctx, "cli", "init", "admin="+m.Admin+" hosts="+strings.Join(m.Hosts, ","))
+}
+
+// machineHosts are the addresses and the name of this machine. An address comes
+// first: a phone on the same network seldom knows the name.
+func machineHosts() []string {
+	var hosts []string
+	addrs, _ := net.InterfaceAddrs() // none, on an error: localhost is left
+	for _, a := range addrs {
+		ip, ok := a.(*net.IPNet)
+		if !ok || !ip.IP.IsGlobalUnicast() {
+			continue
+		}
+		if ip.IP.To4() != nil {
+			hosts = append(hosts, ip.IP.String())
+		}
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		hosts = append(hosts, strings.ToLower(name))
+	}
+	hosts = append(hosts, "localhost")
+	return slices.Compact(hosts)
+}

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"gopkg.in/natefinch/lumberjack.v2"
+
+	"takd/cmd/takd/internal/config"
+)
+
+// logs is where log lines go: DATA/log/takd.log, rotated, and one more writer.
+type logs struct {
+	*slog.Logger
+
+	opts  config.Log
+	level slog.LevelVar
+	file  *lumberjack.Logger
+}
+
+func openLogs(data string, also io.Writer, o config.Log) (*logs, error) {
+	o = config.Config{Log: o}.WithDefaults().Log
+	dir := filepath.Join(data, "log")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	l := &logs{opts: o, file: &lumberjack.Logger{
+		Filename: filepath.Join(dir, "takd.log"), MaxSize: o.MaxSize, MaxBackups: o.Keep,
+	}}
+	var w io.Writer = l.file
+	if also != nil {
+		w = io.MultiWriter(l.file, also)
+	}
+	l.setLevel(o.Level)
+	l.Logger = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &l.level}))
+	return l, nil
+}
+
+func (l *logs) setLevel(name string) {
+	if level, err := config.ParseLevel(name); err == nil {
+		l.level.Set(level)
+	}
+}
+
+// Close closes the file.
+func (l *logs) Close() error { return l.file.Close() }

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"takd/cmd/takd/internal/control"
+	"takd/cmd/takd/internal/server"
+	"takd/netcore"
+)
+
+func TestClientsSeeEachOther(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	alice := w.connect("alice", w.certificate("alice"))
+	bob := w.connect("bob", w.certificate("bob"))
+	alice.receives("UID-bob")
+	bob.receives("UID-alice") // sent before bob came
+
+	var got []string
+	for _, c := range ask[[]netcore.ClientInfo](w, "clients") {
+		got = append(got, c.Callsign+" "+c.User+" "+c.Input+" "+c.Protocol+" "+strings.Join(c.Out, ","))
+	}
+	want := []string{"CS-alice alice tls xml __ANON__", "CS-bob bob tls xml __ANON__"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("takd clients (-want +got):\n%s", diff)
+	}
+	if n := ask[control.Status](w, "status").Clients; n != 2 {
+		t.Errorf("takd status: clients = %d, want 2", n)
+	}
+	_ = bob.conn.Close()
+	alice.receives("t-x-d-d")
+}
+
+// What an operator does acts on connections that are open.
+func TestEndsLiveConnections(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		command []string
+		refused bool // and does not let them come back
+	}{
+		"revoke":         {command: []string{"cert", "revoke", "bob"}, refused: true},
+		"disable":        {command: []string{"user", "disable", "bob"}, refused: true},
+		"remove":         {command: []string{"user", "remove", "bob"}, refused: true},
+		"kick user":      {command: []string{"kick", "bob"}},
+		"kick callsign":  {command: []string{"kick", "CS-bob"}},
+		"kick uid":       {command: []string{"kick", "UID-bob"}},
+		"stop of server": {},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t)
+			w.takd("user", "add", "bob")
+			cert := w.certificate("bob")
+			alice := w.connect("alice", w.certificate("alice"))
+			bob := w.connect("bob", cert)
+			alice.receives("UID-bob")
+			if tc.command == nil {
+				w.stop()
+				bob.ends()
+				alice.ends()
+				return
+			}
+			w.takd(tc.command...)
+			bob.ends()
+			alice.receives("t-x-d-d")
+			if err := w.refused(cert); (err != nil) != tc.refused {
+				t.Errorf("bob comes back: %v, want refused = %t", err, tc.refused)
+			}
+			select {
+			case <-alice.done:
+				t.Error("alice was disconnected, too")
+			default:
+			}
+		})
+	}
+}
+
+func TestGroupChangeActsOnLiveConnections(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for _, name := range []string{"alice", "bob", "carol"} {
+		w.takd("user", "add", name, "--group", map[string]string{"carol": "Red"}[name])
+	}
+	w.takd("user", "set", "alice", "--group", "Blue")
+	w.takd("user", "set", "bob", "--group", "Blue")
+	alice := w.connect("alice", w.certificate("alice"))
+	carol := w.connect("carol", w.certificate("carol"))
+	bob := w.connect("bob", w.certificate("bob"))
+	alice.receives("UID-bob")
+	if strings.Contains(carol.in.String(), "UID-bob") {
+		t.Error("carol sees bob, who is in another group")
+	}
+
+	w.takd("user", "set", "bob", "--group", "Red")
+	bob.receives("t-x-g-c")
+	bob.receives("UID-carol")
+	carol.receives("UID-bob")
+	alice.receives("t-x-d-d")
+
+	w.takd("group", "remove", "Red")
+	w.until("bob is in __ANON__", func() bool {
+		return slices.ContainsFunc(ask[[]netcore.ClientInfo](w, "clients"), func(c netcore.ClientInfo) bool {
+			return c.User == "bob" && slices.Equal(c.Out, []string{"__ANON__"})
+		})
+	})
+}
+
+func TestImportedCALetsClientsIn(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ca, cert := foreign(t, "dave")
+	if err := w.refused(cert); err == nil {
+		t.Fatal("a certificate of an unknown CA was let in")
+	}
+	file := filepath.Join(t.TempDir(), "other.pem")
+	if err := os.WriteFile(file, ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.takd("cert", "import-ca", file)
+	if err := w.refused(cert); err != nil {
+		t.Errorf("after import-ca: %v", err)
+	}
+}
+
+// foreign makes a CA and a client certificate that it signed.
+func foreign(t *testing.T, name string) (ca []byte, cert tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Other CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: root.NotBefore, NotAfter: root.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	rootDER, err1 := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
+	leafDER, err2 := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), key)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}),
+		tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
+}
+
+func TestRenewedServerCertificateIsLive(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	cert := w.certificate("alice")
+	serial := func() string {
+		conn, err := w.dial(cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)
+	}
+	before := serial()
+	renewed := ask[control.Certificate](w, "cert", "renew")
+	if now := serial(); now == before || now != renewed.Serial {
+		t.Errorf("serial %s, before the renewal %s, want %s", now, before, renewed.Serial)
+	}
+}
+
+func TestOperationsListener(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.connect("alice", w.certificate("alice"))
+	tests := map[string]string{
+		"/metrics":             "\ntakd_clients 1\n",
+		"/healthz":             "ok\n",
+		"/readyz":              "ok\n",
+		"/debug/pprof/cmdline": "",
+	}
+	for path, want := range tests {
+		resp, err := http.Get("http://" + w.srv.Status().Listeners["ops"] + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("GET %s = %d %q, %v; want %q", path, resp.StatusCode, body, err, want)
+		}
+	}
+}
+
+func TestConfigurationIsLive(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	set := func(pair string, want ...string) {
+		t.Helper()
+		got := ask[control.Changed](w, "config", "set", pair)
+		if diff := cmp.Diff(append([]string{}, want...), got.RestartNeeded); diff != "" {
+			t.Errorf("config set %s (-want +got):\n%s", pair, diff)
+		}
+		if diff := cmp.Diff(got.RestartNeeded, ask[control.Status](w, "status").RestartNeeded); diff != "" {
+			t.Errorf("status after config set %s (-want +got):\n%s", pair, diff)
+		}
+	}
+	set("log.level=debug")
+	set("messaging.hard_limit=8388608")
+	set("messaging.max_clients=77", "messaging.max_clients")
+	set("messaging.max_clients=20000")
+	if !strings.Contains(w.log.String(), "log_level=debug") {
+		t.Error("the log does not tell the new level")
+	}
+	if out, code := w.try("config", "set", "messaging.hard_limit=1"); code != 1 || !strings.Contains(out, "hard_limit 1") {
+		t.Errorf("bad value: exit code %d, %q", code, out)
+	}
+	if got := w.takd("config", "get", "messaging.hard_limit"); got != "8388608\n" {
+		t.Errorf("after a bad value: hard_limit = %q", got)
+	}
+}
+
+func TestHangupReloadsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
+	w.takd("init", "--host", "localhost")
+	done, ended, ready := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	go func() {
+		ended <- server.Run(context.Background(), done, server.Options{
+			Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", OpsAddr: "off", Ready: func(control.Status) { close(ready) },
+		})
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatalf("Run: %v", err)
+	}
+	file := filepath.Join(w.data, "conf", "takd.yaml")
+	for text, want := range map[string]string{"messaging: {loops: 5}": "restart_needed=[messaging.loops]", "loops: 5": "configuration not reloaded"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		w.until("log says "+want, func() bool { return strings.Contains(w.log.String(), want) })
+	}
+	close(done)
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestOneServerForEachDataDirectory(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	_, err := server.Start(context.Background(), server.Options{Data: w.data})
+	if err == nil || !strings.Contains(err.Error(), "another takd (pid ") {
+		t.Errorf("second server: %v", err)
+	}
+	w.stop()
+	w.takd("user", "add", "eve") // without a server
+	w.run()
+	if out := w.takd("user", "list"); !strings.Contains(out, "eve") {
+		t.Errorf("user list = %q, want eve in it", out)
+	}
+}
+
+func TestTakenPortStopsWhatWasStarted(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	taken := w.srv.Status().Listeners["tls"]
+	other := &world{T: t, data: filepath.Join(t.TempDir(), "d")}
+	other.takd("init", "--host", "localhost")
+	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, OpsAddr: "off"})
+	if err == nil || !strings.Contains(err.Error(), taken) {
+		t.Errorf("Start on %s: %v", taken, err)
+	}
+	other.takd("user", "list") // nothing holds the directory any more
+}

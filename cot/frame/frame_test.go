@@ -1,0 +1,242 @@
+package frame_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"takd/cot"
+	"takd/cot/cottest"
+	"takd/cot/frame"
+)
+
+const (
+	a = `<event version="2.0" uid="a" type="t" time="2026-01-01T00:00:00Z"><point lat="1" lon="2" hae="0" ce="1" le="1"/></event>`
+	b = `<event uid='b'><point lat="1" lon="2"/><detail><x/></detail></event>`
+)
+
+func proto(t testing.TB, xml string) string {
+	t.Helper()
+	var ev cot.Event
+	if _, err := cot.Scan([]byte(xml), &ev); err != nil {
+		t.Fatal(err)
+	}
+	out, err := ev.AppendProto(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// feed gives the decoder the stream in pieces of size and returns what it finds.
+func feed(d *frame.Decoder, stream []byte, size int) (found []string, kept int) {
+	var buf []byte
+	var ev cot.Event
+	for len(stream) > 0 {
+		n := min(size, len(stream))
+		buf = append(buf, stream[:n]...)
+		stream = stream[n:]
+		for {
+			kind, n, err := d.Next(buf, &ev)
+			switch kind {
+			case frame.Event:
+				found = append(found, string(ev.UID))
+			case frame.Auth:
+				found = append(found, fmt.Sprintf("auth %s/%s/%s", d.Auth.User, d.Auth.Password, d.Auth.UID))
+			case frame.Bad:
+				if errors.Is(err, frame.ErrTooBig) {
+					return append(found, "too big"), kept
+				}
+				switch {
+				case errors.Is(err, cot.ErrDTD):
+					found = append(found, "dtd")
+				case errors.Is(err, cot.ErrLimit):
+					found = append(found, "limit")
+				default:
+					found = append(found, "bad")
+				}
+			}
+			buf = buf[n:]
+			if kind == frame.More {
+				break
+			}
+		}
+		kept = max(kept, len(buf))
+	}
+	return found, kept
+}
+
+func TestNext(t *testing.T) {
+	timed := strings.Replace(b, "uid='b'", `uid="p" type="x" time="2026-01-01T00:00:00Z" start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z"`, 1)
+	tests := map[string]struct {
+		in   string
+		want []string
+	}{
+		"one":                    {a, []string{"a"}},
+		"two":                    {a + b, []string{"a", "b"}},
+		"newlines between":       {"\n" + a + "\r\n\n" + b + "\n", []string{"a", "b"}},
+		"declarations":           {`<?xml version="1.0"?>` + "\n" + a + `<?xml version='1.0' encoding='UTF-8' standalone='yes'?>` + b, []string{"a", "b"}},
+		"BOM":                    {"\xEF\xBB\xBF" + a, []string{"a"}},
+		"comment between":        {"<!-- <event/> </event> -->" + a, []string{"a"}},
+		"garbage between":        {"hello </event> & \xBF\x01 <b" + a + "!!" + b, []string{"a", "b"}},
+		"end tag with space":     {strings.Replace(a, "</event>", "</event \n>", 1) + b, []string{"a", "b"}},
+		"self-closing":           {`<event uid="s"/>` + b, []string{"s", "b"}},
+		"no content":             {`<event uid="s" ></event>` + b, []string{"s", "b"}},
+		"end tag in CDATA":       {strings.Replace(b, "<x/>", "<x><![CDATA[</event>]]></x>", 1) + a, []string{"b", "a"}},
+		"end tag in comment":     {strings.Replace(b, "<x/>", "<!-- </event> -->", 1) + a, []string{"b", "a"}},
+		"end tag in instruction": {strings.Replace(b, "<x/>", "<?p </event>?>", 1) + a, []string{"b", "a"}},
+		"greater in value":       {strings.Replace(b, "<x/>", `<x y="/>"/>`, 1) + a, []string{"b", "a"}},
+		"quote in quote":         {strings.Replace(b, "<x/>", `<x y="it's" z='say "hi"'/>`, 1) + a, []string{"b", "a"}},
+		"less in value":          {strings.Replace(b, "<x/>", `<x y="a<b"/>`, 1) + a, []string{"bad", "a"}},
+		"bare ampersand":         {strings.Replace(b, "<x/>", `<x y="a&b"/>`, 1) + a, []string{"bad", "a"}},
+		"unknown entity":         {strings.Replace(b, "<x/>", `<x>&nbsp;</x>`, 1) + a, []string{"bad", "a"}},
+		"not balanced":           {strings.Replace(b, "<x/>", `<x>`, 1) + a, []string{"bad", "a"}},
+		"cut off":                {b[:30] + a, []string{"bad", "a"}},
+		"cut off in text":        {b[:45] + a, []string{"bad", "a"}},
+		"event in event":         {`<event uid="o"><event uid="i"></event>` + a, []string{"bad", "i", "a"}},
+		"other name":             {"<events><eventful/>" + a, []string{"a"}},
+		"DTD before":             {`<!DOCTYPE x [<!ENTITY l "lol">]><event uid="l">&l;</event>` + a, []string{"dtd", "a"}},
+		"DTD inside":             {`<event uid="l"><!DOCTYPE x></event>` + a, []string{"dtd", "a"}},
+		"not UTF-8":              {strings.Replace(b, "<x/>", "<x y='\xff'/>", 1) + a, []string{"bad", "a"}},
+		"NUL":                    {strings.Replace(b, "<x/>", "\x00", 1) + a, []string{"bad", "a"}},
+		"characters":             {strings.Replace(b, "<x/>", "<x y='é€𝄞'>日本</x>", 1) + a, []string{"b", "a"}},
+		"auth": {
+			`<?xml version="1.0"?>` + "\n" + `<auth><cot username="bob" password='p&amp;"w' uid="u1"/></auth><?xml version="1.0"?>` + a,
+			[]string{`auth bob/p&"w/u1`, "a"},
+		},
+		"not auth":         {"<auth></auth>" + a, []string{"a"}},
+		"endless auth":     {"<auth>" + strings.Repeat("x", 5000) + a, []string{"a"}},
+		"protobuf":         {proto(t, timed) + proto(t, timed), []string{"p", "p"}},
+		"mixed":            {a + "\n" + proto(t, timed) + b + proto(t, timed), []string{"a", "p", "b", "p"}},
+		"empty frames":     {"\xbf\x00\xbf\x00" + proto(t, timed), []string{"p"}},
+		"bad message":      {"\xbf\x03abc" + proto(t, timed) + a, []string{"bad", "p", "a"}},
+		"frame too big":    {"\xbf" + string(binary.AppendUvarint(nil, cot.MaxSize+1)), []string{"too big"}},
+		"length too long":  {"\xbf" + strings.Repeat("\xff", 11), []string{"too big"}},
+		"nested too deep":  {`<event uid="d"><detail>` + strings.Repeat("<a>", 10_000) + strings.Repeat("</a>", 10_000) + `</detail></event>` + a, []string{"limit", "a"}},
+		"many attributes":  {`<event uid="d"><detail><x ` + manyAttributes(1000) + `/></detail></event>` + a, []string{"limit", "a"}},
+		"attribute twice":  {`<event uid="d" uid="e"></event>` + a, []string{"bad", "a"}},
+		"many destination": {`<event uid="d"><detail><marti>` + strings.Repeat(`<dest uid="x"/>`, cot.MaxDests+1) + `</marti></detail></event>` + a, []string{"limit", "a"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int{1, 2, 3, 7, 64, 1 << 20} {
+				got, _ := feed(new(frame.Decoder), []byte(tc.in), size)
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("in pieces of %d: Next(%.80q) (-want +got):\n%s", size, tc.in, diff)
+				}
+			}
+		})
+	}
+}
+
+func manyAttributes(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, `a%d="" `, i)
+	}
+	return s.String()
+}
+
+func TestNextProtoOnly(t *testing.T) {
+	timed := strings.Replace(a, ">", ` start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z">`, 1)
+	in := "\n junk <event" + proto(t, timed) + "more" + proto(t, timed)
+	for _, size := range []int{1, 5, 1 << 20} {
+		got, _ := feed(&frame.Decoder{ProtoOnly: true}, []byte(in), size)
+		if diff := cmp.Diff([]string{"a", "a"}, got); diff != "" {
+			t.Errorf("in pieces of %d (-want +got):\n%s", size, diff)
+		}
+	}
+}
+
+// What is too long, or between events, is never gathered.
+func TestNextBoundsMemory(t *testing.T) {
+	long := strings.Repeat("x", 3*cot.MaxSize)
+	for name, in := range map[string]string{
+		"attribute":   `<event uid="` + long + `"/>` + a,
+		"garbage":     long + a,
+		"comment":     "<!--" + long + "-->" + a,
+		"instruction": "<?x " + long + "?>" + a,
+		"text":        "<event>" + long + "</event>" + a,
+	} {
+		t.Run(name, func(t *testing.T) {
+			found, kept := feed(new(frame.Decoder), []byte(in), 1<<20)
+			if limit := cot.MaxSize + 2<<20; kept > limit {
+				t.Errorf("kept %d bytes, want at most %d", kept, limit)
+			}
+			if len(found) == 0 || found[len(found)-1] != "a" {
+				t.Errorf("found %q, want the event behind it too", found)
+			}
+		})
+	}
+}
+
+func TestScanMesh(t *testing.T) {
+	timed := strings.Replace(a, ">", ` start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z">`, 1)
+	stream := proto(t, timed)
+	_, n := binary.Uvarint([]byte(stream[1:]))
+	message := stream[1+n:]
+	tests := map[string]struct {
+		in string
+		ok bool
+	}{
+		"XML":         {a, true},
+		"declaration": {`<?xml version="1.0"?>` + a, true},
+		"protobuf":    {"\xbf\x01\xbf" + message, true},
+		"version 2":   {"\xbf\x02\xbf" + message, false},
+		"cut":         {a[:40], false},
+		"empty":       {"", false},
+		"junk":        {"hello", false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var ev cot.Event
+			err := frame.ScanMesh([]byte(tc.in), &ev)
+			if (err == nil) != tc.ok || tc.ok && string(ev.UID) != "a" {
+				t.Errorf("ScanMesh(%q) = %v, uid %q; want ok %v", tc.in, err, ev.UID, tc.ok)
+			}
+		})
+	}
+}
+
+// However the stream is cut, the same events come out.
+func FuzzNext(f *testing.F) {
+	for _, s := range cottest.Samples() {
+		f.Add([]byte(s.XML+"\n"+a), uint8(5))
+	}
+	f.Add([]byte("\xbf\x03abc\xbf\x00"+a), uint8(2))
+	f.Add([]byte("<!DOCTYPE x><event></event><event a='<'></event>"), uint8(3))
+	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
+		want, _ := feed(new(frame.Decoder), in, len(in)+1)
+		got, _ := feed(new(frame.Decoder), in, int(cut)+1)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("in pieces of %d (-whole +cut):\n%s", int(cut)+1, diff)
+		}
+	})
+}
+
+func TestNextDoesNotAllocate(t *testing.T) {
+	var d frame.Decoder
+	var ev cot.Event
+	in := bytes.Repeat([]byte(cottest.Samples()[0].XML), 3)
+	whole := func() {
+		for rest := in; len(rest) > 0; {
+			_, n, _ := d.Next(rest, &ev)
+			rest = rest[n:]
+		}
+	}
+	cutUp := func() {
+		d.Next(in[:100], &ev)
+		d.Next(in[:300], &ev)
+		d.Next(in[:len(in)/3], &ev)
+	}
+	for name, f := range map[string]func(){"whole": whole, "cut": cutUp} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations, want 0", name, n)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package cot_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"takd/cot"
+	"takd/cot/takpb"
+)
+
+// node is an element as encoding/xml reads it: the oracle of these tests.
+type node struct {
+	name  string
+	attrs map[string]string
+	kids  []*node
+	text  string // all character data directly in it
+}
+
+// errName is what the oracle cannot judge: it has its own rules for names.
+var errName = errors.New("name")
+
+// parse reads one element with encoding/xml.
+func parse(in []byte) (*node, error) {
+	d := xml.NewDecoder(bytes.NewReader(in))
+	top := new(node)
+	open := []*node{top}
+	for {
+		tok, err := d.RawToken()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		cur := open[len(open)-1]
+		switch tok := tok.(type) {
+		case xml.StartElement:
+			n := &node{name: joined(tok.Name), attrs: map[string]string{}}
+			for _, a := range tok.Attr {
+				n.attrs[joined(a.Name)] = a.Value
+			}
+			cur.kids = append(cur.kids, n)
+			open = append(open, n)
+		case xml.EndElement:
+			if len(open) == 1 || joined(tok.Name) != cur.name {
+				return nil, fmt.Errorf("end tag %s in %s", joined(tok.Name), cur.name)
+			}
+			open = open[:len(open)-1]
+		case xml.CharData:
+			cur.text += string(tok)
+		}
+	}
+	if len(open) != 1 || len(top.kids) != 1 {
+		return nil, fmt.Errorf("%d open, %d elements", len(open)-1, len(top.kids))
+	}
+	return top.kids[0], nil
+}
+
+func joined(n xml.Name) string {
+	if n.Space != "" {
+		return n.Space + ":" + n.Local
+	}
+	return n.Local
+}
+
+func (n *node) child(name string) *node {
+	if n == nil {
+		return nil
+	}
+	for _, k := range n.kids {
+		if k.name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// without removes direct children of that name.
+func (n *node) without(name string) *node {
+	if n != nil {
+		n.kids = slices.DeleteFunc(n.kids, func(k *node) bool { return k.name == name })
+	}
+	return n
+}
+
+// String is a canonical form: attributes sorted, everything quoted. Children of
+// detail are sorted too: their order means nothing, and conversion changes it.
+func (n *node) String() string {
+	var b strings.Builder
+	n.write(&b)
+	return b.String()
+}
+
+func (n *node) write(b *strings.Builder) {
+	fmt.Fprintf(b, "<%s", n.name)
+	keys := make([]string, 0, len(n.attrs))
+	for k := range n.attrs {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		fmt.Fprintf(b, " %s=%q", k, n.attrs[k])
+	}
+	b.WriteString(">")
+	kids := make([]string, 0, len(n.kids))
+	for _, k := range n.kids {
+		kids = append(kids, k.String())
+	}
+	if n.name == "detail" {
+		slices.Sort(kids)
+	}
+	b.WriteString(strings.Join(kids, ""))
+	fmt.Fprintf(b, "%q</>", strings.TrimSpace(n.text))
+}
+
+// fromEvent cuts what is in front of "<event".
+func fromEvent(s string) []byte { return []byte(s[strings.Index(s, "<event"):]) }
+
+func scan(t testing.TB, in []byte) *cot.Event {
+	t.Helper()
+	ev := new(cot.Event)
+	if n, err := cot.Scan(in, ev); n != len(in) || err != nil {
+		t.Fatalf("Scan(%q) = %d, %v; want %d", in, n, err, len(in))
+	}
+	return ev
+}
+
+// unframe takes the stream frame off.
+func unframe(t testing.TB, b []byte) []byte {
+	t.Helper()
+	if len(b) == 0 || b[0] != 0xBF {
+		t.Fatalf("%q is not a frame", b)
+	}
+	size, n := binary.Uvarint(b[1:])
+	if n <= 0 || int(size) != len(b)-1-n {
+		t.Fatalf("frame says %d bytes and holds %d", size, len(b)-1-n)
+	}
+	return b[1+n:]
+}
+
+// toProto converts XML to a TakMessage.
+func toProto(t testing.TB, in []byte) []byte {
+	t.Helper()
+	out, err := scan(t, in).AppendProto(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unframe(t, out)
+}
+
+func decode(t testing.TB, msg []byte) *takpb.TakMessage {
+	t.Helper()
+	m := new(takpb.TakMessage)
+	if err := m.UnmarshalVT(msg); err != nil {
+		t.Fatalf("unmarshal %q: %v", msg, err)
+	}
+	return m
+}

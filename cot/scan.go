@@ -1,0 +1,471 @@
+package cot
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// errShort means that the buffer ends inside the event.
+var errShort = errors.New("cot: short")
+
+// Classes of bytes.
+const (
+	space     = 1 << iota // white space
+	name                  // may stand in a name; every byte of a multi-byte character may
+	valueStop             // ends the fast walk through an attribute value
+	textStop              // ends the fast walk through text
+)
+
+var class = func() (t [256]uint8) {
+	for c := range 256 {
+		switch {
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			t[c] = space
+		case c < ' ':
+			t[c] = valueStop | textStop
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			c == '_' || c == '-' || c == '.' || c == ':' || c >= 0x80:
+			t[c] = name
+		case c == '<' || c == '&':
+			t[c] = valueStop | textStop
+		case c == '"' || c == '\'':
+			t[c] = valueStop
+		case c == ']':
+			t[c] = textStop
+		}
+	}
+	return t
+}()
+
+// span is a stretch of Raw.
+type span struct{ from, to int }
+
+// scanner is the state of one scan; it lives in the Event so that it needs no memory.
+type scanner struct {
+	b     []byte
+	pos   int
+	depth int // open elements
+	stack [MaxDepth]span
+	tag   span // name of the last start tag
+	empty bool // it was "<a/>"
+	attrs [MaxAttrs]attribute
+	n     int // attributes of it
+}
+
+type attribute struct {
+	name, value span
+	amp         bool // the value has entities
+}
+
+// spans is where things are in Raw.
+type spans struct {
+	typ, time, start, stale span // attribute values
+
+	detail    span // the element; to is 0 while it is open
+	inner     span // what is between its tags
+	emptyTag  int  // "/>" of <detail/>; 0: it has an end tag
+	endTag    int  // "</event"
+	marks     [maxMarks]mark
+	n         int
+	child     int // the open child of detail is marks[child-1]; 0: none of interest
+	wire      wire
+	sawPoint  bool
+	childKind kind
+}
+
+// maxMarks bounds the elements of interest: clients send at most a handful.
+const maxMarks = 128
+
+// mark is an element of detail that the codec knows, or a stretch to rewrite.
+type mark struct {
+	kind     kind
+	from, to int
+	nameEnd  int  // where an attribute can be added
+	exact    bool // has exactly the attributes of its typed field, and no content
+}
+
+type kind uint8
+
+const (
+	other kind = iota
+	contact
+	team
+	precision
+	status
+	takv
+	track
+	marti
+	flowTags
+	chat
+	takControl
+	rewrite // comment, CDATA or instruction with "</event" in it
+)
+
+// Scan reads the one event that buf begins with ("<event" for XML) into ev and
+// returns its length. n == 0 with a nil error means buf holds only part of it.
+// An error means the event is to be skipped; frame.Decoder knows how far.
+func Scan(buf []byte, ev *Event) (n int, err error) {
+	ev.reset(XML)
+	s := &ev.scan
+	s.b, s.pos, s.depth = buf, 0, 0
+	if err := ev.root(); err != nil {
+		return short(err)
+	}
+	for s.depth > 0 {
+		if err := ev.next(); err != nil {
+			return short(err)
+		}
+	}
+	n = s.pos
+	if ev.at.endTag == 0 {
+		ev.at.endTag = n
+	}
+	ev.Raw = buf[:n:n]
+	if !legal(ev.Raw) {
+		return 0, fmt.Errorf("%w: not UTF-8, or a character that XML forbids", ErrMalformed)
+	}
+	return n, nil
+}
+
+func short(err error) (int, error) {
+	if err == errShort { //nolint:errorlint // never wrapped
+		return 0, nil
+	}
+	return 0, err
+}
+
+// legal reports whether b is UTF-8 without U+FFFE and U+FFFF. Control
+// characters are the scanner's to find.
+func legal(b []byte) bool {
+	if !utf8.Valid(b) {
+		return false
+	}
+	for {
+		i := bytes.IndexByte(b, 0xEF)
+		if i < 0 {
+			return true
+		}
+		if b[i+1] == 0xBF && b[i+2] >= 0xBE {
+			return false
+		}
+		b = b[i+3:]
+	}
+}
+
+// legalText is legal for text from protobuf, control characters included.
+func legalText(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && class[c]&space == 0 {
+			return false
+		}
+	}
+	return legal(b)
+}
+
+// root reads the start tag of the event.
+func (ev *Event) root() error {
+	s := &ev.scan
+	if err := s.startTag(); err != nil {
+		return err
+	}
+	if string(s.b[s.tag.from:s.tag.to]) != "event" {
+		return fmt.Errorf("%w: no <event>", ErrMalformed)
+	}
+	for i := range s.n {
+		a := &s.attrs[i]
+		switch string(s.b[a.name.from:a.name.to]) {
+		case "version":
+			ev.Version = ev.value(a)
+		case "uid":
+			ev.UID = ev.value(a)
+		case "type":
+			ev.Type, ev.at.typ = ev.value(a), a.value
+		case "how":
+			ev.How = ev.value(a)
+		case "time":
+			ev.Time, ev.at.time = Instant{text: ev.value(a), set: true}, a.value
+		case "start":
+			ev.Start, ev.at.start = Instant{text: ev.value(a), set: true}, a.value
+		case "stale":
+			ev.Stale, ev.at.stale = Instant{text: ev.value(a), set: true}, a.value
+		case "access":
+			ev.Access = ev.value(a)
+		case "qos":
+			ev.QOS = ev.value(a)
+		case "opex":
+			ev.Opex = ev.value(a)
+		case "caveat":
+			ev.Caveat = ev.value(a)
+		case "releasableTo":
+			ev.ReleasableTo = ev.value(a)
+		}
+	}
+	if !s.empty {
+		s.stack[0] = s.tag
+		s.depth = 1
+	}
+	return nil
+}
+
+// next reads up to and including the next tag, comment, CDATA or instruction.
+func (ev *Event) next() error {
+	s := &ev.scan
+	from := s.pos
+	if err := s.skipText(); err != nil {
+		return err
+	}
+	if s.pos > from {
+		ev.content()
+	}
+	if s.pos+1 >= len(s.b) {
+		return errShort
+	}
+	switch s.b[s.pos+1] {
+	case '/':
+		return ev.endTag()
+	case '!':
+		return ev.declaration()
+	case '?':
+		return ev.instruction()
+	}
+	at := s.pos
+	if err := s.startTag(); err != nil {
+		return err
+	}
+	return ev.element(at)
+}
+
+// content notes that the open child of detail is more than its attributes.
+func (ev *Event) content() {
+	if ev.at.child > 0 {
+		ev.at.marks[ev.at.child-1].exact = false
+	}
+}
+
+// skipText moves to the next '<'.
+func (s *scanner) skipText() error {
+	b, i := s.b, s.pos
+	for {
+		for i < len(b) && class[b[i]]&textStop == 0 {
+			i++
+		}
+		if i == len(b) {
+			return errShort
+		}
+		switch b[i] {
+		case '<':
+			s.pos = i
+			return nil
+		case '&':
+			n, err := entity(b[i:])
+			if err != nil {
+				return err
+			}
+			i += n
+		case ']':
+			if i+2 >= len(b) {
+				return errShort
+			}
+			if b[i+1] == ']' && b[i+2] == '>' {
+				return fmt.Errorf("%w: ]]> in text", ErrMalformed)
+			}
+			i++
+		default:
+			return fmt.Errorf("%w: control character", ErrMalformed)
+		}
+	}
+}
+
+// startTag reads "<name attributes>" and moves behind it.
+func (s *scanner) startTag() error {
+	b, i := s.b, s.pos+1
+	from := i
+	for i < len(b) && class[b[i]]&name != 0 {
+		i++
+	}
+	if i == len(b) {
+		return errShort
+	}
+	if i == from || !nameStart(b[from]) {
+		return fmt.Errorf("%w: bad name", ErrMalformed)
+	}
+	s.tag, s.n = span{from, i}, 0
+	for {
+		blank := i
+		for i < len(b) && class[b[i]]&space != 0 {
+			i++
+		}
+		if i == len(b) {
+			return errShort
+		}
+		switch b[i] {
+		case '>':
+			s.pos, s.empty = i+1, false
+			return nil
+		case '/':
+			if i+1 == len(b) {
+				return errShort
+			}
+			if b[i+1] != '>' {
+				return fmt.Errorf("%w: bad tag", ErrMalformed)
+			}
+			s.pos, s.empty = i+2, true
+			return nil
+		}
+		if i == blank {
+			return fmt.Errorf("%w: bad tag", ErrMalformed)
+		}
+		var err error
+		if i, err = s.attribute(i); err != nil {
+			return err
+		}
+	}
+}
+
+func nameStart(c byte) bool {
+	return class[c]&name != 0 && c != '-' && c != '.' && (c < '0' || c > '9')
+}
+
+// attribute reads name="value" at i and returns where it ends.
+func (s *scanner) attribute(i int) (int, error) {
+	if s.n == MaxAttrs {
+		return 0, fmt.Errorf("%w: more than %d attributes", ErrLimit, MaxAttrs)
+	}
+	b, a := s.b, &s.attrs[s.n]
+	from := i
+	for i < len(b) && class[b[i]]&name != 0 {
+		i++
+	}
+	a.name = span{from, i}
+	for i < len(b) && class[b[i]]&space != 0 {
+		i++
+	}
+	if i == len(b) {
+		return 0, errShort
+	}
+	if b[i] != '=' || a.name.to == from || !nameStart(b[from]) {
+		return 0, fmt.Errorf("%w: bad attribute", ErrMalformed)
+	}
+	for i++; i < len(b) && class[b[i]]&space != 0; i++ {
+	}
+	if i == len(b) {
+		return 0, errShort
+	}
+	quote := b[i]
+	if quote != '"' && quote != '\'' {
+		return 0, fmt.Errorf("%w: attribute without quotes", ErrMalformed)
+	}
+	i++
+	end, err := s.attrValue(a, i, quote)
+	if err != nil {
+		return 0, err
+	}
+	for k := range s.n {
+		o := s.attrs[k].name
+		if o.to-o.from == a.name.to-a.name.from && bytes.Equal(b[o.from:o.to], b[a.name.from:a.name.to]) {
+			return 0, fmt.Errorf("%w: attribute twice", ErrMalformed)
+		}
+	}
+	s.n++
+	return end, nil
+}
+
+// attrValue reads the value that begins at i and returns what is behind its quote.
+func (s *scanner) attrValue(a *attribute, i int, quote byte) (int, error) {
+	b := s.b
+	a.value.from, a.amp = i, false
+	for {
+		for i < len(b) && class[b[i]]&valueStop == 0 {
+			i++
+		}
+		if i == len(b) {
+			return 0, errShort
+		}
+		switch c := b[i]; {
+		case c == quote:
+			a.value.to = i
+			return i + 1, nil
+		case c == '"' || c == '\'':
+			i++
+		case c == '&':
+			n, err := entity(b[i:])
+			if err != nil {
+				return 0, err
+			}
+			a.amp = true
+			i += n
+		default:
+			return 0, fmt.Errorf("%w: < or a control character in a value", ErrMalformed)
+		}
+	}
+}
+
+// instruction skips "<?…?>". An XML declaration inside an event is malformed.
+func (ev *Event) instruction() error {
+	s := &ev.scan
+	rest := s.b[s.pos+2:]
+	end := bytes.Index(rest, []byte("?>"))
+	if end < 0 {
+		return errShort
+	}
+	if len(rest) >= 4 && bytes.EqualFold(rest[:3], []byte("xml")) && (class[rest[3]]&space != 0 || rest[3] == '?') {
+		return fmt.Errorf("%w: XML declaration inside an event", ErrMalformed)
+	}
+	if hasControl(rest[:end]) || end == 0 || !nameStart(rest[0]) {
+		return fmt.Errorf("%w: bad processing instruction", ErrMalformed)
+	}
+	return ev.skipped(2+end+2, rest[:end])
+}
+
+func hasControl(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && class[c]&space == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// declaration handles "<!…": comments and CDATA are fine, all else is refused.
+func (ev *Event) declaration() error {
+	s := &ev.scan
+	rest := s.b[s.pos:]
+	open, shut := "<!--", "-->"
+	switch {
+	case bytes.HasPrefix(rest, []byte("<!--")):
+	case bytes.HasPrefix(rest, []byte("<![CDATA[")):
+		open, shut = "<![CDATA[", "]]>"
+		ev.content()
+	case beginsToken(rest, "<!--"), beginsToken(rest, "<![CDATA["):
+		return errShort
+	default:
+		return fmt.Errorf("%w inside an event", ErrDTD)
+	}
+	end := bytes.Index(rest[len(open):], []byte(shut))
+	if end < 0 {
+		return errShort
+	}
+	body := rest[len(open) : len(open)+end]
+	if hasControl(body) || (shut == "-->" && (bytes.Contains(body, []byte("--")) || bytes.HasSuffix(body, []byte("-")))) {
+		return fmt.Errorf("%w: bad comment or CDATA", ErrMalformed)
+	}
+	return ev.skipped(len(open)+end+len(shut), body)
+}
+
+// skipped moves behind a comment, CDATA or instruction of that size, and notes
+// it if a client that looks only for "</event>" would cut there.
+func (ev *Event) skipped(size int, body []byte) error {
+	from := ev.scan.pos
+	ev.scan.pos += size
+	if !bytes.Contains(body, []byte("</event")) {
+		return nil
+	}
+	return ev.mark(mark{kind: rewrite, from: from, to: from + size})
+}
+
+// beginsToken reports whether b is a beginning of token.
+func beginsToken(b []byte, token string) bool {
+	return len(b) < len(token) && string(b) == token[:len(b)]
+}

@@ -1,0 +1,153 @@
+package netcore
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"takd/cot"
+	"takd/netcore/session"
+)
+
+// ClientInfo is what an operator sees of one client.
+type ClientInfo struct {
+	ID        uint64    `json:"id"`
+	Callsign  string    `json:"callsign"`
+	UID       string    `json:"uid"`
+	User      string    `json:"user"`
+	Address   string    `json:"address"`
+	Input     string    `json:"input"`
+	Protocol  string    `json:"protocol"` // xml or protobuf
+	Serial    string    `json:"serial,omitempty"`
+	In        []string  `json:"in"`
+	Out       []string  `json:"out"`
+	Team      string    `json:"team,omitempty"`
+	Role      string    `json:"role,omitempty"`
+	Takv      string    `json:"takv,omitempty"`
+	Since     time.Time `json:"since"`
+	LastEvent time.Time `json:"last_event,omitzero"`
+	EventsIn  uint64    `json:"events_in"`
+	EventsOut uint64    `json:"events_out"`
+	BytesIn   uint64    `json:"bytes_in"`
+	BytesOut  uint64    `json:"bytes_out"`
+	Drops     uint64    `json:"drops"`
+	Queue     int       `json:"queue"` // bytes waiting in takd
+	RateIn    float64   `json:"rate_in"`
+	RateOut   float64   `json:"rate_out"` // events a second
+}
+
+// Clients returns a snapshot of everybody who is connected, oldest first.
+func (e *Engine) Clients() []ClientInfo {
+	var mu sync.Mutex
+	var all []ClientInfo
+	e.onLoops(e.allLoops(), func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range l.clients {
+			if c.Live() {
+				all = append(all, c.info())
+			}
+		}
+	})
+	slices.SortFunc(all, func(a, b ClientInfo) int { return int(int64(a.ID) - int64(b.ID)) })
+	return all
+}
+
+func (c *client) info() ClientInfo {
+	reach := c.Reach.Load()
+	i := ClientInfo{
+		ID: c.ID, User: c.User, Address: c.Remote.String(), Input: c.Input, Serial: c.Serial, Protocol: "xml",
+		In: reach.In.Names, Out: reach.Out.Names, Since: c.Since, LastEvent: c.Stats.LastEvent,
+		EventsIn: c.Stats.EventsIn, EventsOut: c.Stats.EventsOut,
+		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Drops, Queue: c.Queued(),
+	}
+	i.RateIn, i.RateOut = c.Stats.Rates()
+	if c.Format == cot.Proto {
+		i.Protocol = "protobuf"
+	}
+	if id := c.Ident.Load(); id != nil {
+		i.Callsign, i.UID, i.Team, i.Role, i.Takv = id.Callsign, id.UID, id.Team, id.Role, id.Takv
+	}
+	return i
+}
+
+// Who names clients: each non-empty field must match, a client that matches
+// any field is meant.
+type Who struct{ UID, Callsign, User, Serial string }
+
+func (w Who) matches(c *client) bool {
+	is := func(want, have string) bool { return want != "" && want == have }
+	if is(w.User, c.User) || is(w.Serial, c.Serial) {
+		return true
+	}
+	id := c.Ident.Load()
+	return id != nil && (is(w.UID, id.UID) || is(w.Callsign, id.Callsign))
+}
+
+// Kick closes every client that w names and returns how many.
+func (e *Engine) Kick(w Who, reason string) int {
+	return e.each(w.matches, func(l *loop, c *client) { l.close(c, reason) })
+}
+
+// SetGroups gives every session of user other groups, while it lives: who sees
+// it no longer is told that it left, who sees it now gets its position, and it
+// gets t-x-g-c and a new picture. It returns the number of sessions.
+func (e *Engine) SetGroups(user string, in, out []string) int {
+	reach := &session.Reach{In: e.groups.Set(in), Out: e.groups.Set(out)}
+	return e.each(func(c *client) bool { return c.User == user && !c.Anonymous && c.Live() },
+		func(l *loop, c *client) { l.regroup(c, reach) })
+}
+
+// each runs f, on its loop, for every client that fits.
+func (e *Engine) each(fits func(*client) bool, f func(*loop, *client)) int {
+	var mu sync.Mutex
+	n := 0
+	e.onLoops(e.allLoops(), func(l *loop) {
+		var list []*client
+		for _, c := range l.clients {
+			if c.State != session.Closed && fits(c) {
+				list = append(list, c)
+			}
+		}
+		for _, c := range list {
+			f(l, c)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		n += len(list)
+	})
+	return n
+}
+
+// live are the options that hold at once; the others need a restart.
+var live = []string{
+	"MaxEvent", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
+	"Auth", "TLS", "Log", "Version", "ServerID",
+}
+
+// Apply takes over new options as far as they can change while the engine runs,
+// and returns the yaml names of those that changed and need a restart.
+func (e *Engine) Apply(o Options) (restart []string, err error) {
+	o = o.WithDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	old := *e.opts.Load()
+	next := old
+	was, is, to := reflect.ValueOf(old), reflect.ValueOf(o), reflect.ValueOf(&next).Elem()
+	for i := range is.NumField() {
+		f := is.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case name == "-" || reflect.DeepEqual(was.Field(i).Interface(), is.Field(i).Interface()):
+		case slices.Contains(live, f.Name):
+			to.Field(i).Set(is.Field(i))
+		default:
+			restart = append(restart, name)
+		}
+	}
+	e.opts.Store(&next)
+	return restart, nil
+}

@@ -1,0 +1,306 @@
+package netcore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"takd/netcore/group"
+	"takd/netcore/router"
+	"takd/netcore/session"
+	"takd/netcore/tlsio"
+)
+
+// Engine is a running, or not yet started, messaging engine.
+type Engine struct {
+	opts       atomic.Pointer[Options]
+	log        *slog.Logger
+	flowTag    string
+	groups     *group.Table
+	directory  *router.Directory
+	absent     *router.Absent
+	repeater   *router.Repeater
+	taps       []*router.Tap // fixed at Start
+	pool       *tlsio.Pool
+	tlsConfig  atomic.Pointer[tls.Config]
+	maxClients int
+
+	listeners []*listener
+	packets   []*packetInput
+	gnet      *gnet.Client
+	loops     atomic.Pointer[[]*loop]
+	loopMu    sync.Mutex // adds loops
+
+	nextID    atomic.Uint64
+	count     atomic.Int64 // connections, handshakes included
+	refused   atomic.Uint64
+	overLimit atomic.Uint64
+	stats     loopStats // what no loop did: datagrams
+	quiet     throttle  // of log lines that strangers can cause
+
+	ctx      context.Context //nolint:containedctx // ends with the engine: handshakes under way need it
+	cancel   context.CancelFunc
+	wait     sync.WaitGroup
+	started  atomic.Bool
+	stopping atomic.Bool
+}
+
+// New checks o, raises the limit on open files, and binds every listener, so
+// that a taken port or a bad option is an error here. Nothing is accepted yet.
+func New(o Options) (*Engine, error) {
+	o = o.WithDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Log == nil || len(o.ServerID) == 0 {
+		return nil, fmt.Errorf("%w: Log and ServerID are required", ErrOptions)
+	}
+	for _, in := range o.Inputs {
+		if in.Auth != AuthAnonymous && o.Auth == nil || in.Protocol == TLS && o.TLS == nil {
+			return nil, fmt.Errorf("%w: inputs[%s] needs Auth and TLS", ErrOptions, in.Name)
+		}
+	}
+	e := &Engine{
+		log:       o.Log,
+		groups:    group.NewTable(),
+		directory: router.NewDirectory(),
+		absent: router.NewAbsent(router.AbsentLimits{
+			TTL: o.AbsentTTL, Clients: 100_000, PerUser: o.AbsentPerUser, Bytes: o.AbsentBytes,
+		}),
+		repeater: router.NewRepeater(o.Emergencies),
+		pool: tlsio.NewPool(tlsio.Limits{
+			Deadline: o.HandshakeDeadline, Total: o.Handshakes, PerAddress: o.HandshakesPerIP,
+		}),
+		maxClients: raiseFileLimit(o.MaxClients, o.Log),
+	}
+	if *o.FlowTags {
+		e.flowTag = "TAK-Server-" + o.ServerID
+	}
+	e.opts.Store(&o)
+	e.loops.Store(new([]*loop))
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if o.TLS != nil {
+		e.ReloadTLS()
+	}
+	if err := e.listen(); err != nil {
+		e.closeListeners()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Tap adds a bounded copy of the traffic; see router.Tap. Only before Start.
+func (e *Engine) Tap(t *router.Tap) { e.taps = append(e.taps, t) }
+
+// ReloadTLS asks Options.TLS again: new certificates and CAs hold for every
+// handshake from here on. Clients that are connected stay.
+func (e *Engine) ReloadTLS() {
+	cfg := e.opts.Load().TLS().Clone()
+	cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	if cfg.MinVersion < tls.VersionTLS12 {
+		cfg.MinVersion = tls.VersionTLS12
+	}
+	// Full records from the first one on: a flush is one write anyway.
+	cfg.DynamicRecordSizingDisabled = true
+	// Runs for resumed sessions too, where VerifyPeerCertificate does not: a
+	// certificate that was revoked since is refused with a proper alert.
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		_, err := e.opts.Load().Auth.Certificate(e.ctx, cs.PeerCertificates[0])
+		return err
+	}
+	e.tlsConfig.Store(cfg)
+}
+
+// Start accepts clients.
+func (e *Engine) Start() error {
+	o := e.opts.Load()
+	cli, err := gnet.NewClient(&events{e: e},
+		gnet.WithNumEventLoop(o.Loops),
+		gnet.WithReadBufferCap(64<<10),
+		gnet.WithWriteBufferCap(64<<10),
+		gnet.WithSocketSendBuffer(o.SendBuffer),
+		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
+		gnet.WithLogger(gnetLog{e.log}),
+	)
+	if err != nil {
+		return fmt.Errorf("start event loops: %w", err)
+	}
+	if err := cli.Start(); err != nil {
+		return fmt.Errorf("start event loops: %w", err)
+	}
+	e.gnet = cli
+	e.started.Store(true)
+	e.goFunc(e.everySecond)
+	for _, ln := range e.listeners {
+		e.goFunc(func() { e.accept(ln) })
+	}
+	for _, p := range e.packets {
+		e.goFunc(func() { e.readPackets(p) })
+	}
+	return nil
+}
+
+func (e *Engine) goFunc(f func()) {
+	e.wait.Add(1)
+	go func() {
+		defer e.wait.Done()
+		f()
+	}()
+}
+
+// Stop takes no new clients, writes what is gathered, says goodbye with a
+// closing alert, and waits, until ctx ends, for the clients to take it.
+func (e *Engine) Stop(ctx context.Context) error {
+	if e.stopping.Swap(true) {
+		return nil
+	}
+	e.cancel()
+	e.closeListeners()
+	if !e.started.Load() {
+		return nil
+	}
+	e.wait.Wait() // accept loops, handshakes, password checks, the clock
+	loops := e.allLoops()
+	e.onLoops(loops, func(l *loop) { l.farewell() })
+	err := e.drained(ctx, loops)
+	e.onLoops(loops, func(l *loop) {
+		for _, c := range l.clients {
+			l.host.Close(c.Conn)
+		}
+	})
+	return errors.Join(err, e.gnet.Stop())
+}
+
+// farewell flushes, and closes every client's writing side.
+func (l *loop) farewell() {
+	for _, b := range l.buckets {
+		l.flushBucket(b)
+	}
+	for _, c := range l.direct {
+		if c.bucket != nil {
+			l.flushClient(c.bucket, &c.Session)
+			c.Outbox.Reset(0, 0)
+		}
+	}
+	for _, c := range l.clients {
+		if c.State == session.Closed {
+			continue
+		}
+		c.reason = "server stops"
+		l.control = c.Layer.CloseNotify(l.control[:0])
+		if len(l.control) > 0 {
+			_, _ = c.Conn.Write(l.control)
+		}
+		if c.State != session.Closed {
+			c.State = session.Draining
+		}
+	}
+}
+
+// drained waits until no client has bytes waiting.
+func (e *Engine) drained(ctx context.Context, loops []*loop) error {
+	for {
+		var waiting atomic.Int64
+		e.onLoops(loops, func(l *loop) {
+			for _, c := range l.clients {
+				if c.State == session.Draining {
+					waiting.Add(int64(c.Conn.OutboundBuffered()))
+				}
+			}
+		})
+		if waiting.Load() == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stop: %d bytes not taken by slow clients: %w", waiting.Load(), ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// onLoops runs f once on each loop and waits for all of them.
+func (e *Engine) onLoops(loops []*loop, f func(*loop)) {
+	var wg sync.WaitGroup
+	for _, l := range loops {
+		wg.Add(1)
+		l.call(func() {
+			defer wg.Done()
+			f(l)
+		})
+	}
+	wg.Wait()
+}
+
+// everySecond drives what does not depend on traffic.
+func (e *Engine) everySecond() {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case now := <-second.C:
+			for _, l := range e.allLoops() {
+				l.call(l.tick)
+			}
+			if p := e.opts.Load().EmergencyPeriod; p > 0 && now.Sub(last) >= p {
+				last = now
+				e.repeatAlarms(now)
+			}
+		}
+	}
+}
+
+func (e *Engine) allLoops() []*loop  { return *e.loops.Load() }
+func (e *Engine) loopCount() int     { return len(*e.loops.Load()) }
+func (e *Engine) loopAt(i int) *loop { return (*e.loops.Load())[i] }
+func (e *Engine) addLoop(h host) *loop {
+	l := newLoop(e, h)
+	l.idx = e.loopCount()
+	all := append(slices.Clone(e.allLoops()), l)
+	e.loops.Store(&all)
+	return l
+}
+
+// Healthy returns an error when the engine does not serve.
+func (e *Engine) Healthy() error {
+	switch {
+	case !e.started.Load():
+		return errors.New("messaging: not started")
+	case e.stopping.Load():
+		return errors.New("messaging: stopping")
+	}
+	return nil
+}
+
+// Listeners returns the address of each input as bound, by name.
+func (e *Engine) Listeners() map[string]net.Addr {
+	m := make(map[string]net.Addr, len(e.listeners)+len(e.packets))
+	for _, ln := range e.listeners {
+		m[ln.in.Name] = ln.Addr()
+	}
+	for _, p := range e.packets {
+		m[p.in.Name] = p.conn.LocalAddr()
+	}
+	return m
+}
+
+// newUID returns a random uid for an event that the server makes.
+func newUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

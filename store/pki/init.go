@@ -1,0 +1,121 @@
+package pki
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"takd/store/meta"
+)
+
+// MaxOrg is the longest organisation name, in bytes: the names of the
+// authorities are made of it, and X.509 bounds them to 64.
+const MaxOrg = 40
+
+// Init makes an authority in dir, which must not exist: root, issuing
+// intermediate, and a certificate for this server under hosts, to which
+// localhost and the loopback addresses are added.
+func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []string) error {
+	if org == "" {
+		org = "takd"
+	}
+	if err := meta.ValidName("organisation", org); err != nil || len(org) > MaxOrg {
+		return fmt.Errorf("%w: organisation %q: want 1 to %d printable characters", ErrInvalid, org, MaxOrg)
+	}
+	sans, err := serverNames(hosts)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("make pki directory: %w", err)
+	}
+	root, ca, err := makeCAs(dir, org)
+	if err != nil {
+		return err
+	}
+	key, err := readKey(filepath.Join(dir, issuerKey))
+	if err != nil {
+		return err
+	}
+	a := &Authority{dir: dir, db: db, log: discard(), root: root, ca: ca, key: key}
+	name := sans[0]
+	if len(name) > meta.MaxName {
+		name = "takd"
+	}
+	issued, err := a.IssueServer(ctx, name, sans)
+	if err != nil {
+		return err
+	}
+	serverKey, err := keyPEM(issued.Key)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, serverFile), join(serverKey, issued.CertPEM()))
+}
+
+// serverNames adds the names of this machine to itself, and leaves doubles out.
+func serverNames(hosts []string) ([]string, error) {
+	var sans []string
+	for _, h := range append(slices.Clone(hosts), "localhost", "127.0.0.1", "::1") {
+		if !slices.Contains(sans, h) {
+			sans = append(sans, h)
+		}
+	}
+	return sans, setServer(&x509.Certificate{}, sans)
+}
+
+// makeCAs writes root and issuing intermediate. RSA with SHA-256 throughout:
+// every client in the field verifies it. Their names are unique, since browsers
+// and Windows tell authorities, and whose client certificates to offer, by name.
+func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
+	var id [4]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, nil, fmt.Errorf("make authority name: %w", err)
+	}
+	rootTmpl, err := template(fmt.Sprintf("%s Root CA %x", org, id), org, rootLife)
+	if err != nil {
+		return nil, nil, err
+	}
+	rootTmpl.IsCA, rootTmpl.MaxPathLen = true, 1
+	rootTmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	rootSigner, err := newKey(true)
+	if err != nil {
+		return nil, nil, err
+	}
+	if root, err = sign(rootTmpl, rootTmpl, rootSigner.Public(), rootSigner); err != nil {
+		return nil, nil, err
+	}
+	caTmpl, err := template(fmt.Sprintf("%s Issuing CA %x", org, id), org, issuerLife)
+	if err != nil {
+		return nil, nil, err
+	}
+	caTmpl.IsCA, caTmpl.MaxPathLenZero = true, true
+	caTmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
+	caSigner, err := newKey(true)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ca, err = sign(caTmpl, root, caSigner.Public(), rootSigner); err != nil {
+		return nil, nil, err
+	}
+	rootPEM, err := keyPEM(rootSigner)
+	if err != nil {
+		return nil, nil, err
+	}
+	caPEM, err := keyPEM(caSigner)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, data := range map[string][]byte{
+		rootKey: rootPEM, rootCert: certsPEM(root), issuerKey: caPEM, issuerCert: certsPEM(ca),
+	} {
+		if err := writeFile(filepath.Join(dir, name), data); err != nil {
+			return nil, nil, err
+		}
+	}
+	return root, ca, nil
+}
