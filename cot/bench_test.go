@@ -93,6 +93,7 @@ func TestNothingAllocates(t *testing.T) {
 		"Scan with entities": func() { _, _ = cot.Scan(entities, &ev) },
 		"Scan of a part":     func() { _, _ = cot.Scan(xml[:len(xml)/2], &ev) },
 		"ScanProto":          func() { _ = cot.ScanProto(msg, &pv) },
+		"HasFlowTag":         func() { ev.HasFlowTag("TAK-Server-x") },
 		"pong, XML":          func() { cot.AppendPong(dst, cot.XML, 1768471200123) },
 		"pong, protobuf":     func() { cot.AppendPong(dst, cot.Proto, 1768471200123) },
 	}

@@ -14,16 +14,14 @@ import (
 const unknown = 9999999
 
 // AppendProto appends the event as a TakMessage in its stream frame (0xBF,
-// varint length), without <marti> and with the flow tag of s. s may be nil.
+// varint length), without <marti> and with the flow tag of s. s may be nil. It
+// uses scratch of the Event: one goroutine at a time.
 func (ev *Event) AppendProto(dst []byte, s *Splice) ([]byte, error) {
 	if ev.Format == Proto {
 		return ev.spliceProto(dst, s), nil
 	}
-	detail, err := ev.appendDetail(ev.buf[0][:0], s)
+	detail := ev.appendDetail(ev.buf[0][:0], s)
 	ev.buf[0] = keepSmall(detail)
-	if err != nil {
-		return dst, err
-	}
 	body, err := ev.appendEvent(ev.buf[1][:0], detail)
 	ev.buf[1] = keepSmall(body)
 	if err != nil {
@@ -105,9 +103,9 @@ func (ev *Event) appendEvent(dst, detail []byte) ([]byte, error) {
 // appendDetail appends the fields of Detail: an element becomes a typed field
 // if it occurs once, has exactly that field's attributes and nothing in it;
 // everything else stays XML. That is ATAK's own rule.
-func (ev *Event) appendDetail(dst []byte, s *Splice) ([]byte, error) {
+func (ev *Event) appendDetail(dst []byte, s *Splice) []byte {
 	if !ev.HasDetail {
-		return dst, nil
+		return dst
 	}
 	var seen [rewrite + 1]int
 	marks := ev.at.marks[:ev.at.n]
@@ -118,10 +116,7 @@ func (ev *Event) appendDetail(dst []byte, s *Splice) ([]byte, error) {
 		return m.kind >= contact && m.kind <= track && m.exact && seen[m.kind] == 1 && ev.convertible(m.kind)
 	}
 	// xmlDetail first: its length is known only when it is written.
-	xml, err := ev.appendXMLDetail(dst, s, isTyped)
-	if err != nil {
-		return dst, err
-	}
+	xml := ev.appendXMLDetail(dst, s, isTyped)
 	n := len(xml) - len(dst)
 	head := 0
 	if n > 0 {
@@ -137,11 +132,11 @@ func (ev *Event) appendDetail(dst []byte, s *Splice) ([]byte, error) {
 			dst = ev.appendTyped(dst, marks[i].kind)
 		}
 	}
-	return dst, nil
+	return dst
 }
 
 // appendXMLDetail appends the children of detail that are not typed.
-func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool) ([]byte, error) {
+func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool) []byte {
 	tag := s != nil && s.FlowTag != ""
 	marks := ev.at.marks[:ev.at.n]
 	for i := range marks {
@@ -166,7 +161,7 @@ func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool
 		dst = ev.appendWithout(dst, from, m.from, s)
 		from = m.to
 	}
-	return ev.appendWithout(dst, from, to, s), nil
+	return ev.appendWithout(dst, from, to, s)
 }
 
 // convertible reports whether the values of a typed element fit their fields.
@@ -308,11 +303,7 @@ func (ev *Event) appendTypedXML(dst []byte) []byte {
 		dst = append(appendAttr(dst, "altsrc", ev.Precision.AltSrc), "/>"...)
 	}
 	if typed&(1<<5) != 0 {
-		battery := ev.Battery
-		if battery == nil {
-			battery = []byte("0")
-		}
-		dst = append(appendAttr(append(dst, "<status"...), "battery", battery), "/>"...)
+		dst = append(appendAttr(append(dst, "<status"...), "battery", ev.Battery), "/>"...)
 	}
 	if typed&(1<<6) != 0 {
 		dst = appendAttr(append(dst, "<takv"...), "device", ev.Takv.Device)

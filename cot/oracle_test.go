@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"takd/cot"
-	"takd/cot/takpb"
 )
 
 // node is an element as encoding/xml reads it: the oracle of these tests.
@@ -23,9 +22,6 @@ type node struct {
 	text  string // all character data directly in it
 }
 
-// errName is what the oracle cannot judge: it has its own rules for names.
-var errName = errors.New("name")
-
 // parse reads one element with encoding/xml.
 func parse(in []byte) (*node, error) {
 	d := xml.NewDecoder(bytes.NewReader(in))
@@ -33,7 +29,7 @@ func parse(in []byte) (*node, error) {
 	open := []*node{top}
 	for {
 		tok, err := d.RawToken()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -121,7 +117,10 @@ func (n *node) write(b *strings.Builder) {
 }
 
 // fromEvent cuts what is in front of "<event".
-func fromEvent(s string) []byte { return []byte(s[strings.Index(s, "<event"):]) }
+func fromEvent(s string) []byte {
+	_, rest, _ := strings.Cut(s, "<event")
+	return []byte("<event" + rest)
+}
 
 func scan(t testing.TB, in []byte) *cot.Event {
 	t.Helper()
@@ -155,11 +154,16 @@ func toProto(t testing.TB, in []byte) []byte {
 	return unframe(t, out)
 }
 
-func decode(t testing.TB, msg []byte) *takpb.TakMessage {
+func scanText(t testing.TB, in string) *cot.Event {
 	t.Helper()
-	m := new(takpb.TakMessage)
-	if err := m.UnmarshalVT(msg); err != nil {
-		t.Fatalf("unmarshal %q: %v", msg, err)
+	return scan(t, []byte(in))
+}
+
+func mustParse(t testing.TB, in string) *node {
+	t.Helper()
+	n, err := parse([]byte(in))
+	if err != nil {
+		t.Fatalf("encoding/xml: %v in %q", err, in)
 	}
-	return m
+	return n
 }

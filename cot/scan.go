@@ -2,6 +2,7 @@ package cot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -51,7 +52,8 @@ type scanner struct {
 	tag   span // name of the last start tag
 	empty bool // it was "<a/>"
 	attrs [MaxAttrs]attribute
-	n     int // attributes of it
+	n     int    // attributes of it
+	names uint64 // a bit for each of their names
 }
 
 type attribute struct {
@@ -108,6 +110,12 @@ const (
 // An error means the event is to be skipped; frame.Decoder knows how far.
 func Scan(buf []byte, ev *Event) (n int, err error) {
 	ev.reset(XML)
+	if len(buf) == 0 {
+		return 0, nil
+	}
+	if buf[0] != '<' {
+		return 0, fmt.Errorf("%w: no tag", ErrMalformed)
+	}
 	s := &ev.scan
 	s.b, s.pos, s.depth = buf, 0, 0
 	if err := ev.root(); err != nil {
@@ -139,6 +147,9 @@ func short(err error) (int, error) {
 // legal reports whether b is UTF-8 without U+FFFE and U+FFFF. Control
 // characters are the scanner's to find.
 func legal(b []byte) bool {
+	if ascii(b) {
+		return true
+	}
 	if !utf8.Valid(b) {
 		return false
 	}
@@ -154,8 +165,30 @@ func legal(b []byte) bool {
 	}
 }
 
+// ascii reports whether b is ASCII, eight bytes at a time.
+func ascii(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // legalText is legal for text from protobuf, control characters included.
 func legalText(b []byte) bool {
+	plain := true
+	for _, c := range b {
+		plain = plain && c >= ' ' && c < utf8.RuneSelf
+	}
+	if plain {
+		return true
+	}
 	for _, c := range b {
 		if c < ' ' && class[c]&space == 0 {
 			return false
@@ -274,130 +307,6 @@ func (s *scanner) skipText() error {
 			i++
 		default:
 			return fmt.Errorf("%w: control character", ErrMalformed)
-		}
-	}
-}
-
-// startTag reads "<name attributes>" and moves behind it.
-func (s *scanner) startTag() error {
-	b, i := s.b, s.pos+1
-	from := i
-	for i < len(b) && class[b[i]]&name != 0 {
-		i++
-	}
-	if i == len(b) {
-		return errShort
-	}
-	if i == from || !nameStart(b[from]) {
-		return fmt.Errorf("%w: bad name", ErrMalformed)
-	}
-	s.tag, s.n = span{from, i}, 0
-	for {
-		blank := i
-		for i < len(b) && class[b[i]]&space != 0 {
-			i++
-		}
-		if i == len(b) {
-			return errShort
-		}
-		switch b[i] {
-		case '>':
-			s.pos, s.empty = i+1, false
-			return nil
-		case '/':
-			if i+1 == len(b) {
-				return errShort
-			}
-			if b[i+1] != '>' {
-				return fmt.Errorf("%w: bad tag", ErrMalformed)
-			}
-			s.pos, s.empty = i+2, true
-			return nil
-		}
-		if i == blank {
-			return fmt.Errorf("%w: bad tag", ErrMalformed)
-		}
-		var err error
-		if i, err = s.attribute(i); err != nil {
-			return err
-		}
-	}
-}
-
-func nameStart(c byte) bool {
-	return class[c]&name != 0 && c != '-' && c != '.' && (c < '0' || c > '9')
-}
-
-// attribute reads name="value" at i and returns where it ends.
-func (s *scanner) attribute(i int) (int, error) {
-	if s.n == MaxAttrs {
-		return 0, fmt.Errorf("%w: more than %d attributes", ErrLimit, MaxAttrs)
-	}
-	b, a := s.b, &s.attrs[s.n]
-	from := i
-	for i < len(b) && class[b[i]]&name != 0 {
-		i++
-	}
-	a.name = span{from, i}
-	for i < len(b) && class[b[i]]&space != 0 {
-		i++
-	}
-	if i == len(b) {
-		return 0, errShort
-	}
-	if b[i] != '=' || a.name.to == from || !nameStart(b[from]) {
-		return 0, fmt.Errorf("%w: bad attribute", ErrMalformed)
-	}
-	for i++; i < len(b) && class[b[i]]&space != 0; i++ {
-	}
-	if i == len(b) {
-		return 0, errShort
-	}
-	quote := b[i]
-	if quote != '"' && quote != '\'' {
-		return 0, fmt.Errorf("%w: attribute without quotes", ErrMalformed)
-	}
-	i++
-	end, err := s.attrValue(a, i, quote)
-	if err != nil {
-		return 0, err
-	}
-	for k := range s.n {
-		o := s.attrs[k].name
-		if o.to-o.from == a.name.to-a.name.from && bytes.Equal(b[o.from:o.to], b[a.name.from:a.name.to]) {
-			return 0, fmt.Errorf("%w: attribute twice", ErrMalformed)
-		}
-	}
-	s.n++
-	return end, nil
-}
-
-// attrValue reads the value that begins at i and returns what is behind its quote.
-func (s *scanner) attrValue(a *attribute, i int, quote byte) (int, error) {
-	b := s.b
-	a.value.from, a.amp = i, false
-	for {
-		for i < len(b) && class[b[i]]&valueStop == 0 {
-			i++
-		}
-		if i == len(b) {
-			return 0, errShort
-		}
-		switch c := b[i]; {
-		case c == quote:
-			a.value.to = i
-			return i + 1, nil
-		case c == '"' || c == '\'':
-			i++
-		case c == '&':
-			n, err := entity(b[i:])
-			if err != nil {
-				return 0, err
-			}
-			a.amp = true
-			i += n
-		default:
-			return 0, fmt.Errorf("%w: < or a control character in a value", ErrMalformed)
 		}
 	}
 }

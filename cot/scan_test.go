@@ -317,7 +317,7 @@ func TestNumber(t *testing.T) {
 		v  float64
 		ok bool
 	}{
-		"1": {1, true}, "-0.5": {-0.5, true}, "9999999.0": {9999999, true}, "1e3": {1000, true}, " 2 ": {2, true},
+		"1": {1, true}, "-0.5": {-0.5, true}, "9999999.0": {9999999, true}, "1e3": {1000, true}, "2\x20": {2, true},
 		"": {0, false}, "NaN": {0, false}, "Inf": {0, false}, "-infinity": {0, false}, "1e999": {0, false}, "1,5": {0, false},
 	}
 	for in, tc := range tests {

@@ -18,7 +18,7 @@ const longestEntity = 16
 func entity(b []byte) (int, error) {
 	end := bytes.IndexByte(b[:min(len(b), longestEntity)], ';')
 	if end < 0 {
-		if len(b) < longestEntity && bytes.IndexAny(b[1:], "<>\"' \t\n\r&") < 0 {
+		if len(b) < longestEntity && !bytes.ContainsAny(b[1:], "<>\"' \t\n\r&") {
 			return 0, errShort
 		}
 		return 0, fmt.Errorf("%w: & without an entity", ErrMalformed)
@@ -60,7 +60,9 @@ func character(e []byte) (rune, bool) {
 }
 
 // view is b as a string for as long as b does not change.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func view(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
 
 // value returns the text of an attribute: a view of the buffer, or of scratch
 // where entities had to be resolved.
@@ -186,7 +188,8 @@ const (
 // AppendTime appends ms, Unix milliseconds, as a CoT time. It always ends in
 // Z, the only form that ATAK takes, and has milliseconds only if there are any.
 func AppendTime(dst []byte, ms int64) []byte {
-	t := time.UnixMilli(min(max(ms, firstMilli), lastMilli)).UTC()
+	ms = min(max(ms, firstMilli), lastMilli)
+	t := time.UnixMilli(ms).UTC()
 	if ms%1000 != 0 {
 		return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
 	}
@@ -225,6 +228,9 @@ func Attributes(tag []byte, names ...string) ([][]byte, error) {
 	var ev Event
 	s := &ev.scan
 	s.b = tag
+	if len(tag) == 0 || tag[0] != '<' {
+		return nil, fmt.Errorf("%w: no tag", ErrMalformed)
+	}
 	if err := s.startTag(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}

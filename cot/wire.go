@@ -141,13 +141,31 @@ func (ev *Event) eventField(num protowire.Number, typ protowire.Type, f nested, 
 		if v > lastMilli {
 			return fmt.Errorf("%w: time after the year 9999", ErrMalformed)
 		}
-		*[]*Instant{&ev.Time, &ev.Start, &ev.Stale}[num-6] = At(int64(v))
+		switch num {
+		case 6:
+			ev.Time = At(int64(v))
+		case 7:
+			ev.Start = At(int64(v))
+		case 8:
+			ev.Stale = At(int64(v))
+		}
 	case typ == protowire.Fixed64Type && num >= 10 && num <= 14:
 		n, ok := number(v)
 		if !ok {
 			return fmt.Errorf("%w: a coordinate is not a number", ErrMalformed)
 		}
-		*[]*Number{&ev.Point.Lat, &ev.Point.Lon, &ev.Point.HAE, &ev.Point.CE, &ev.Point.LE}[num-10] = n
+		switch num {
+		case 10:
+			ev.Point.Lat = n
+		case 11:
+			ev.Point.Lon = n
+		case 12:
+			ev.Point.HAE = n
+		case 13:
+			ev.Point.CE = n
+		case 14:
+			ev.Point.LE = n
+		}
 	}
 	return err
 }
@@ -172,7 +190,12 @@ func (ev *Event) detailField(num protowire.Number, typ protowire.Type, f nested,
 		to = [4]*[]byte{&ev.Group.Name, &ev.Group.Role}
 	case 4:
 		to = [4]*[]byte{&ev.Precision.GeopointSrc, &ev.Precision.AltSrc}
-	case 5, 7:
+	case 5:
+		if ev.Battery == nil {
+			ev.Battery = zeroText // what is absent is zero
+		}
+	case 7:
+		ev.Track.Speed.set, ev.Track.Course.set = true, true
 	case 6:
 		to = [4]*[]byte{&ev.Takv.Device, &ev.Takv.Platform, &ev.Takv.OS, &ev.Takv.Version}
 	default:
@@ -188,13 +211,19 @@ func (ev *Event) detailField(num protowire.Number, typ protowire.Type, f nested,
 			if !ok {
 				return fmt.Errorf("%w: track is not a number", ErrMalformed)
 			}
-			*[]*Number{&ev.Track.Speed, &ev.Track.Course}[n-1] = x
+			if n == 1 {
+				ev.Track.Speed = x
+			} else {
+				ev.Track.Course = x
+			}
 		case typ == protowire.BytesType && n <= 4 && to[n-1] != nil:
 			*to[n-1], err = ev.str(at)
 		}
 		return err
 	})
 }
+
+var zeroText = []byte("0")
 
 // decimal returns v as text in scratch.
 func (ev *Event) decimal(v uint64) []byte {

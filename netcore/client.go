@@ -86,6 +86,7 @@ func (l *loop) authenticated(c *client, user string, p Principal, err error) {
 	c.admit(l.e, p)
 	l.welcome(c)
 	rest := c.Partial
+	l.gathered -= len(rest)
 	c.Partial = nil
 	l.take(c, rest)
 }
@@ -134,6 +135,7 @@ func (l *loop) bury(c *client) {
 		c.bucket.Remove(&c.Session)
 		c.bucket = nil
 	}
+	l.gathered -= len(c.Partial)
 	l.stats.closed.Add(1)
 	l.e.count.Add(-1)
 	in, out := &c.Stats.BytesIn, &c.Stats.BytesOut

@@ -54,6 +54,7 @@ type Engine struct {
 	wait     sync.WaitGroup
 	started  atomic.Bool
 	stopping atomic.Bool
+	stopped  chan struct{} // closed when no loop runs any more
 }
 
 // New checks o, raises the limit on open files, and binds every listener, so
@@ -83,6 +84,7 @@ func New(o Options) (*Engine, error) {
 			Deadline: o.HandshakeDeadline, Total: o.Handshakes, PerAddress: o.HandshakesPerIP,
 		}),
 		maxClients: raiseFileLimit(o.MaxClients, o.Log),
+		stopped:    make(chan struct{}),
 	}
 	if *o.FlowTags {
 		e.flowTag = "TAK-Server-" + o.ServerID
@@ -176,10 +178,14 @@ func (e *Engine) Stop(ctx context.Context) error {
 	err := e.drained(ctx, loops)
 	e.onLoops(loops, func(l *loop) {
 		for _, c := range l.clients {
-			l.host.Close(c.Conn)
+			if c.State != session.Closed {
+				l.host.Close(c.Conn)
+			}
 		}
 	})
-	return errors.Join(err, e.gnet.Stop())
+	err = errors.Join(err, e.gnet.Stop())
+	close(e.stopped)
+	return err
 }
 
 // farewell flushes, and closes every client's writing side.
@@ -230,17 +236,23 @@ func (e *Engine) drained(ctx context.Context, loops []*loop) error {
 	}
 }
 
-// onLoops runs f once on each loop and waits for all of them.
+// onLoops runs f once on each loop and waits for all of them, or for the end of
+// the engine.
 func (e *Engine) onLoops(loops []*loop, f func(*loop)) {
-	var wg sync.WaitGroup
+	done := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		wg.Add(1)
 		l.call(func() {
-			defer wg.Done()
+			defer func() { done <- struct{}{} }()
 			f(l)
 		})
 	}
-	wg.Wait()
+	for range loops {
+		select {
+		case <-done:
+		case <-e.stopped:
+			return
+		}
+	}
 }
 
 // everySecond drives what does not depend on traffic.

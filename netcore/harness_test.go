@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -126,11 +125,10 @@ type server struct {
 }
 
 func quiet() *slog.Logger {
-	w := io.Writer(io.Discard)
 	if os.Getenv("TAKD_TEST_LOG") != "" {
-		w = os.Stderr
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	return slog.New(slog.DiscardHandler)
 }
 
 // options are those of start; a test changes what it is about.

@@ -103,18 +103,14 @@ func (ev *events) guard(c *client) {
 // gnetLog passes gnet's own messages on.
 type gnetLog struct{ log *slog.Logger }
 
-func (g gnetLog) Debugf(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+func (g gnetLog) put(level slog.Level, format string, args []any) {
+	g.log.Log(context.Background(), level, "gnet", "says", fmt.Sprintf(format, args...))
 }
-func (g gnetLog) Infof(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Warnf(format string, args ...any) {
-	g.log.Warn("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Errorf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Fatalf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
+
+// gnet's information and warnings, such as of an event for a connection that
+// was closed in the same round, mean nothing to an operator.
+func (g gnetLog) Debugf(format string, args ...any) { g.put(slog.LevelDebug, format, args) }
+func (g gnetLog) Infof(format string, args ...any)  { g.put(slog.LevelDebug, format, args) }
+func (g gnetLog) Warnf(format string, args ...any)  { g.put(slog.LevelDebug, format, args) }
+func (g gnetLog) Errorf(format string, args ...any) { g.put(slog.LevelError, format, args) }
+func (g gnetLog) Fatalf(format string, args ...any) { g.put(slog.LevelError, format, args) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"takd/cot"
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	keepPartial = 4 << 10  // memory that an idle client keeps for cut events
-	maxUnauthed = 64 << 10 // bytes taken from a client before it is known
+	keepPartial = 4 << 10   // memory that an idle client keeps for cut events
+	maxUnauthed = 64 << 10  // bytes taken from a client before it is known
+	maxGathered = 256 << 20 // bytes of unfinished events on one loop
+	fairPartial = 64 << 10  // what a client may always gather
 )
 
 // traffic takes in what came from c's socket.
@@ -26,7 +29,7 @@ func (l *loop) traffic(c *client, in []byte) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.stats.panics.Add(1)
-			l.e.log.Error("panic while serving a client", "user", c.User, "uid", c.UID(), "peer", c.Remote, "panic", r)
+			l.e.log.Error("panic while serving a client", "user", c.User, "uid", c.UID(), "peer", c.Remote, "panic", r, "stack", string(debug.Stack()))
 			l.close(c, "internal error")
 		}
 	}()
@@ -63,6 +66,7 @@ func (l *loop) read(c *client) {
 // take cuts data, and what was left of earlier data, into events. What is left
 // now is copied: data is scratch.
 func (l *loop) take(c *client, data []byte) {
+	l.gathered -= len(c.Partial)
 	kept := len(c.Partial) > 0
 	if kept {
 		c.Partial = append(c.Partial, data...)
@@ -71,6 +75,7 @@ func (l *loop) take(c *client, data []byte) {
 	rest := l.cut(c, data)
 	switch {
 	case c.State == session.Closed:
+		c.Partial = nil
 	case len(rest) == 0 && cap(c.Partial) > keepPartial:
 		c.Partial = nil
 	case kept:
@@ -78,8 +83,12 @@ func (l *loop) take(c *client, data []byte) {
 	default:
 		c.Partial = append(c.Partial[:0], rest...)
 	}
-	if c.State == session.Authenticating && len(c.Partial) > maxUnauthed {
+	l.gathered += len(c.Partial)
+	switch {
+	case c.State == session.Authenticating && len(c.Partial) > maxUnauthed:
 		l.close(c, "too much data before authentication")
+	case len(c.Partial) > fairPartial && l.gathered > maxGathered:
+		l.close(c, "too many clients send large events at one time")
 	}
 }
 

@@ -2,12 +2,14 @@ package netcore
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"takd/cot"
 	"takd/cot/frame"
 	"takd/netcore/msg"
+	"takd/netcore/session"
 	"takd/netcore/tlsio"
 )
 
@@ -34,9 +37,13 @@ type listener struct {
 
 // packetInput is one datagram input.
 type packetInput struct {
-	conn *net.UDPConn
-	in   Input
+	conn    *net.UDPConn
+	in      Input
+	waiting atomic.Int32 // datagrams on their way to a loop
 }
+
+// maxDatagrams is how many of one input may wait for a loop.
+const maxDatagrams = 4096
 
 // raiseFileLimit makes room for clients and returns for how many there is.
 func raiseFileLimit(clients int, log *slog.Logger) int {
@@ -44,7 +51,7 @@ func raiseFileLimit(clients int, log *slog.Logger) int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return clients
 	}
-	want := uint64(clients)*2 + spareFiles // a handshake that becomes a client holds two for a moment
+	want := uint64(clients + 2*spareFiles) // a handshake that becomes a client holds two for a moment
 	if lim.Cur < want {
 		raised := unix.Rlimit{Cur: want, Max: max(lim.Max, want)}
 		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
@@ -63,8 +70,9 @@ func raiseFileLimit(clients int, log *slog.Logger) int {
 
 // listen binds every input.
 func (e *Engine) listen() error {
-	var errs []error
-	for _, in := range e.opts.Load().Inputs {
+	inputs := e.opts.Load().Inputs
+	errs := make([]error, 0, len(inputs))
+	for _, in := range inputs {
 		var err error
 		if in.Protocol == UDP {
 			err = e.listenPacket(in)
@@ -101,7 +109,7 @@ func (e *Engine) listenPacket(in Input) error {
 		return err
 	}
 	_ = conn.SetReadBuffer(4 << 20)
-	e.packets = append(e.packets, &packetInput{conn, in})
+	e.packets = append(e.packets, &packetInput{conn: conn, in: in})
 	return nil
 }
 
@@ -184,6 +192,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 	c.Remote, c.Since, c.Input = remote, time.Now(), in.Name
 	c.NoArchive = in.Archive != nil && !*in.Archive
 	c.Layer = new(tlsio.Plain)
+	var leaf *x509.Certificate
 	if in.Protocol == TLS {
 		layer, state, err := e.pool.Handshake(e.ctx, conn, e.tlsConfig.Load())
 		if err != nil {
@@ -191,7 +200,8 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 		}
 		c.Layer = layer
 		if in.Auth == AuthCert {
-			p, err := e.opts.Load().Auth.Certificate(e.ctx, state.PeerCertificates[0])
+			leaf = state.PeerCertificates[0]
+			p, err := e.opts.Load().Auth.Certificate(e.ctx, leaf)
 			if err != nil {
 				return err
 			}
@@ -209,7 +219,25 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 	if _, err := e.gnet.EnrollContext(conn, c); err != nil {
 		return fmt.Errorf("hand over to an event loop: %w", err)
 	}
+	if leaf != nil {
+		e.recheck(c, leaf)
+	}
 	return nil
+}
+
+// recheck asks once more who c is, now that Kick and SetGroups can find it: a
+// certificate that was revoked in between has no place to hide.
+func (e *Engine) recheck(c *client, leaf *x509.Certificate) {
+	p, err := e.opts.Load().Auth.Certificate(e.ctx, leaf)
+	c.loop.call(func() {
+		switch {
+		case c.State != session.Open:
+		case err != nil:
+			c.loop.close(c, "refused: "+err.Error())
+		default:
+			c.loop.regroup(c, &session.Reach{In: e.groups.Set(p.In), Out: e.groups.Set(p.Out)})
+		}
+	})
 }
 
 // readPackets takes in datagrams: one event each.
@@ -236,8 +264,16 @@ func (e *Engine) readPackets(p *packetInput) {
 		if len(loops) == 0 {
 			continue // nobody is there
 		}
+		if p.waiting.Add(1) > maxDatagrams {
+			p.waiting.Add(-1)
+			e.stats.datagramDrops.Add(1)
+			continue
+		}
 		b := append([]byte(nil), buf[:n]...)
-		loops[0].call(func() { loops[0].datagram(b, origin, set.Bits, p.in.Archive) })
+		loops[0].call(func() {
+			p.waiting.Add(-1)
+			loops[0].datagram(b, origin, set.Bits, p.in.Archive)
+		})
 	}
 }
 

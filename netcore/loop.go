@@ -1,7 +1,7 @@
 package netcore
 
 import (
-	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +36,6 @@ type client struct {
 	checking bool   // its password is being checked
 	asked    int    // loops that have not sent their positions yet
 	offered  bool   // it was told that protobuf is spoken here
-	log      *slog.Logger
 }
 
 // loop owns its share of the clients. Everything but the mailbox belongs to
@@ -64,9 +63,10 @@ type loop struct {
 	narrow  []group.Bits
 	outbox  [][]parcel // by loop: pushed at the end of the turn
 
-	now     time.Time
-	stamped int64 // second of splice.Stamp
-	splice  cot.Splice
+	gathered int // bytes of unfinished events, of all clients
+	now      time.Time
+	stamped  int64 // second of splice.Stamp
+	splice   cot.Splice
 
 	mail mailbox
 
@@ -97,8 +97,8 @@ const (
 	opCall                // f
 )
 
-// mailbox is the only state that loops share. It is bounded in bytes: past the
-// limit positions are dropped, and nothing else is.
+// mailbox is the only state that loops share. It is bounded in bytes: past
+// mailbox_size positions are dropped, past four times that everything is.
 type mailbox struct {
 	mu    sync.Mutex
 	q     []parcel
@@ -170,7 +170,7 @@ func (l *loop) push(ps ...parcel) {
 	l.mail.mu.Lock()
 	for _, p := range ps {
 		if p.m != nil {
-			if l.mail.bytes > limit && p.m.Class == msg.Position {
+			if l.mail.bytes > limit && (p.m.Class == msg.Position || l.mail.bytes > 4*limit) {
 				l.stats.mailboxDrops.Add(1)
 				p.m.Release()
 				continue
@@ -240,7 +240,29 @@ func nanotime() int64 { return int64(time.Since(epoch)) }
 func (l *loop) flush() {
 	start := nanotime()
 	l.lastStart.Store(start)
+	l.flushAll()
+	o := l.e.opts.Load()
+	l.hold.Store(min(max(nanotime()-start, int64(o.FlushMin)), int64(o.FlushMax)))
+	l.stats.flushes.Add(1)
+	l.armed.Store(false)
+	l.mail.mu.Lock()
+	more := len(l.mail.q) > 0
+	l.mail.mu.Unlock()
+	if more || l.dirty() {
+		l.arm()
+	}
+}
+
+func (l *loop) flushAll() {
 	l.enter()
+	defer l.leave()
+	defer func() {
+		if r := recover(); r != nil {
+			l.depth = 1 // wherever it was
+			l.stats.panics.Add(1)
+			l.e.log.Error("panic while flushing", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
 	l.drain()
 	for _, b := range l.buckets {
 		if b.Dirty {
@@ -258,19 +280,6 @@ func (l *loop) flush() {
 	l.direct = l.direct[:0]
 	l.catchUp()
 	l.need = false
-	l.leave()
-
-	o := l.e.opts.Load()
-	end := nanotime()
-	l.hold.Store(min(max(end-start, int64(o.FlushMin)), int64(o.FlushMax)))
-	l.stats.flushes.Add(1)
-	l.armed.Store(false)
-	l.mail.mu.Lock()
-	more := len(l.mail.q) > 0
-	l.mail.mu.Unlock()
-	if more || l.dirty() {
-		l.arm()
-	}
 }
 
 // dirty reports whether burying the dead has left something to flush.

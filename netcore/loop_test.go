@@ -2,7 +2,6 @@ package netcore
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func benchLoop(tb testing.TB, clients int, f func(i int, c *client)) (*loop, []*
 	tb.Helper()
 	e, err := New(Options{
 		Inputs:   []Input{{Protocol: TCP, Address: "127.0.0.1:0"}},
-		ServerID: "0123456789abcdef0123456789abcdef", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		ServerID: "0123456789abcdef0123456789abcdef", Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		tb.Fatal(err)

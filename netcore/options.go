@@ -118,7 +118,7 @@ type Authenticator interface {
 type Options struct {
 	Inputs     []Input `yaml:"inputs"      help:"Ways in for CoT. TLS on 8089 when empty."`
 	MaxEvent   int     `yaml:"max_event"   help:"Largest event sent to a client, in bytes. ATAK cannot receive more than 65536." default:"65536"`
-	MaxClients int     `yaml:"max_clients" help:"Most connections at one time; less where the limit on open files is lower." default:"20000"`
+	MaxClients int     `yaml:"max_clients" help:"Most connections at one time; less where the limit on open files is lower." default:"16000"`
 	Loops      int     `yaml:"loops"       help:"Event loops; 0 is one for each core." default:"0"`
 	FlowTags   *bool   `yaml:"flow_tags"   help:"Mark events that passed this server, and drop those that come back." default:"true"`
 
@@ -129,7 +129,7 @@ type Options struct {
 	SendBuffer  int           `yaml:"send_buffer"  help:"Kernel send buffer of one client, in bytes: what it may be behind before takd notices." default:"262144"`
 	HardLimit   int           `yaml:"hard_limit"   help:"A client with more bytes than this waiting for it is closed." default:"4194304"`
 	StallLimit  time.Duration `yaml:"stall_limit"  help:"A client that takes nothing for so long while bytes wait for it is closed." default:"30s"`
-	MailboxSize int           `yaml:"mailbox_size" help:"Bytes that may wait between two event loops; positions beyond are dropped and counted." default:"67108864"`
+	MailboxSize int           `yaml:"mailbox_size" help:"Bytes that may wait between two event loops. Positions beyond are dropped and counted, and everything beyond four times as much." default:"67108864"`
 	FlushMin    time.Duration `yaml:"flush_min"    help:"Shortest time between two flushes under load. Nothing is held while idle." default:"2ms"`
 	FlushMax    time.Duration `yaml:"flush_max"    help:"Longest time between two flushes under load." default:"10ms"`
 
@@ -167,7 +167,7 @@ func (o Options) WithDefaults() Options {
 	yes := true
 	def(&o.FlowTags, &yes)
 	def(&o.MaxEvent, cot.ClientSize)
-	def(&o.MaxClients, 20000)
+	def(&o.MaxClients, 16000)
 	def(&o.Loops, runtime.GOMAXPROCS(0))
 	def(&o.HandshakeDeadline, 10*time.Second)
 	def(&o.Handshakes, 8192)

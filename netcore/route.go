@@ -75,7 +75,7 @@ func (l *loop) route(c *client, ev *cot.Event, m *msg.Msg) {
 		l.stats.noGroup.Add(1)
 		return
 	}
-	if ev.Emergency.Set || string(ev.Type) == "b-a-o-can" {
+	if !m.Oversize && (ev.Emergency.Set || string(ev.Type) == "b-a-o-can") {
 		if l.e.opts.Load().EmergencyPeriod > 0 && !l.e.repeater.Note(ev, m, l.now) {
 			l.stats.alarmsFull.Add(1)
 		}

@@ -98,6 +98,7 @@ func TestComingAndGoing(t *testing.T) {
 	ann := s.bound(t, "ann")
 	stop := make(chan struct{})
 	done := make(chan struct{})
+	defer func() { close(stop); <-done }()
 	go func() {
 		defer close(done)
 		for i := 0; ; i++ {
@@ -106,6 +107,9 @@ func TestComingAndGoing(t *testing.T) {
 				return
 			default:
 				ann.send(event("e", "a-f-G", fmt.Sprintf("<remarks>n%d</remarks>", i)))
+				if i%50 == 0 {
+					ann.ping() // not faster than the others can read
+				}
 			}
 		}
 	}()
@@ -120,8 +124,6 @@ func TestComingAndGoing(t *testing.T) {
 			_ = p.conn.Close()
 		}
 	}
-	close(stop)
-	<-done
 	until(t, "only ann is left", func() bool { return len(s.Clients()) == 1 && s.metric("takd_clients") == 1 })
 	if n := s.metric("takd_panics_total"); n != 0 {
 		t.Errorf("panics = %d", n)

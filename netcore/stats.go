@@ -14,7 +14,7 @@ type loopStats struct {
 	eventsIn, eventsOut, pings                  atomic.Uint64
 	malformed, loops, noGroup, oversize         atomic.Uint64
 	unconvertible, undelivered, keptForAbsent   atomic.Uint64
-	mailboxDrops, alarmsFull                    atomic.Uint64
+	mailboxDrops, alarmsFull, datagramDrops     atomic.Uint64
 }
 
 // counters names what WriteMetrics sums up over the loops.
@@ -43,6 +43,7 @@ var counters = []struct {
 	{"takd_chat_undelivered_total", "Chat that nobody could receive.", func(s *loopStats) *atomic.Uint64 { return &s.undelivered }},
 	{"takd_chat_kept_total", "Chat kept for absent clients.", func(s *loopStats) *atomic.Uint64 { return &s.keptForAbsent }},
 	{"takd_mailbox_dropped_total", "Positions dropped between event loops.", func(s *loopStats) *atomic.Uint64 { return &s.mailboxDrops }},
+	{"takd_datagrams_dropped_total", "Datagrams dropped because too many wait.", func(s *loopStats) *atomic.Uint64 { return &s.datagramDrops }},
 	{"takd_emergencies_refused_total", "Emergencies not repeated because too many are under way.", func(s *loopStats) *atomic.Uint64 { return &s.alarmsFull }},
 }
 

@@ -116,7 +116,11 @@ func (c *client) settle(ctx context.Context, gone <-chan error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("client %d: no offer or no answer for protobuf: %w", c.index, ctx.Err())
 	}
-	return c.send(c.appendSA(nil, time.Now(), nil))
+	if err := c.send(c.appendSA(nil, time.Now(), nil)); err != nil {
+		_ = c.conn.Close()
+		return errors.Join(err, <-gone) // the reader knows why
+	}
+	return nil
 }
 
 // serve reads until the connection ends and hands each event to got.

@@ -53,15 +53,15 @@ func TestRunCountsDeliveries(t *testing.T) {
 
 func TestRunSeesFaults(t *testing.T) {
 	tests := map[string]struct {
-		hub   hub
+		hub   *hub
 		check func(*report) bool
 	}{
-		"loss":       {hub{dropEvery: 10}, func(r *report) bool { return r.Ratio < 0.95 && r.Ratio > 0.8 && r.Incomplete > 0 }},
-		"duplicates": {hub{twice: true}, func(r *report) bool { return r.Ratio == 1 && r.Duplicates == r.Delivered }},
+		"loss":       {&hub{dropEvery: 10}, func(r *report) bool { return r.Ratio < 0.95 && r.Ratio > 0.8 && r.Incomplete > 0 }},
+		"duplicates": {&hub{twice: true}, func(r *report) bool { return r.Ratio == 1 && r.Duplicates == r.Delivered }},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := shortRun(startHub(t, &tc.hub), "mixed")
+			r := shortRun(startHub(t, tc.hub), "mixed")
 			rep, err := r.measure(t.Context())
 			if err != nil || !tc.check(rep) {
 				t.Errorf("measure = %+v, %v", rep, err)
@@ -72,17 +72,17 @@ func TestRunSeesFaults(t *testing.T) {
 
 func TestConnectFails(t *testing.T) {
 	tests := map[string]struct {
-		hub  hub
+		hub  *hub
 		with func(*runCmd)
 		want error
 	}{
-		"protobuf refused":     {hub: hub{refuse: true}, want: errProtocol},
-		"no certificates":      {with: func(r *runCmd) { r.Certs = t.TempDir() }, want: os.ErrNotExist},
-		"context ends at once": {want: context.Canceled},
+		"protobuf refused":     {hub: &hub{refuse: true}, want: errProtocol},
+		"no certificates":      {hub: &hub{}, with: func(r *runCmd) { r.Certs = t.TempDir() }, want: os.ErrNotExist},
+		"context ends at once": {hub: &hub{}, want: context.Canceled},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := shortRun(startHub(t, &tc.hub), "protobuf")
+			r := shortRun(startHub(t, tc.hub), "protobuf")
 			if tc.with != nil {
 				tc.with(r)
 			}

@@ -9,8 +9,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,52 +50,47 @@ func TestClientsSeeEachOther(t *testing.T) {
 		t.Errorf("takd status: clients = %d, want 2", n)
 	}
 	_ = bob.conn.Close()
-	alice.receives("t-x-d-d")
+	alice.seesLeave("bob")
 }
 
-// What an operator does acts on connections that are open.
+// What an operator does acts on connections that are open, and on no others.
 func TestEndsLiveConnections(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		command []string
 		refused bool // and does not let them come back
 	}{
-		"revoke":         {command: []string{"cert", "revoke", "bob"}, refused: true},
-		"disable":        {command: []string{"user", "disable", "bob"}, refused: true},
-		"remove":         {command: []string{"user", "remove", "bob"}, refused: true},
-		"kick user":      {command: []string{"kick", "bob"}},
-		"kick callsign":  {command: []string{"kick", "CS-bob"}},
-		"kick uid":       {command: []string{"kick", "UID-bob"}},
-		"stop of server": {},
+		"revoked":  {command: []string{"cert", "revoke", "revoked"}, refused: true},
+		"disabled": {command: []string{"user", "disable", "disabled"}, refused: true},
+		"removed":  {command: []string{"user", "remove", "removed"}, refused: true},
+		"user":     {command: []string{"kick", "user"}},
+		"callsign": {command: []string{"kick", "CS-callsign"}},
+		"uid":      {command: []string{"kick", "UID-uid"}},
+	}
+	w := start(t)
+	alice := w.connect("alice", w.certificate("alice"))
+	certs, clients := map[string]tls.Certificate{}, map[string]*client{}
+	for name := range tests {
+		w.takd("user", "add", name)
+		certs[name] = w.certificate(name)
+		clients[name] = w.connect(name, certs[name])
+		alice.receives("UID-" + name)
 	}
 	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := start(t)
-			w.takd("user", "add", "bob")
-			cert := w.certificate("bob")
-			alice := w.connect("alice", w.certificate("alice"))
-			bob := w.connect("bob", cert)
-			alice.receives("UID-bob")
-			if tc.command == nil {
-				w.stop()
-				bob.ends()
-				alice.ends()
-				return
-			}
-			w.takd(tc.command...)
-			bob.ends()
-			alice.receives("t-x-d-d")
-			if err := w.refused(cert); (err != nil) != tc.refused {
-				t.Errorf("bob comes back: %v, want refused = %t", err, tc.refused)
-			}
-			select {
-			case <-alice.done:
-				t.Error("alice was disconnected, too")
-			default:
-			}
-		})
+		w.takd(tc.command...)
+		clients[name].ends()
+		alice.seesLeave(name)
+		if err := w.refused(certs[name]); (err != nil) != tc.refused {
+			t.Errorf("%q comes back after takd %q: %v, want refused = %t", name, tc.command, err, tc.refused)
+		}
 	}
+	select {
+	case <-alice.done:
+		t.Error("alice was disconnected, too")
+	default:
+	}
+	w.stop()
+	alice.ends()
 }
 
 func TestGroupChangeActsOnLiveConnections(t *testing.T) {
@@ -115,7 +113,7 @@ func TestGroupChangeActsOnLiveConnections(t *testing.T) {
 	bob.receives("t-x-g-c")
 	bob.receives("UID-carol")
 	carol.receives("UID-bob")
-	alice.receives("t-x-d-d")
+	alice.seesLeave("bob")
 
 	w.takd("group", "remove", "Red")
 	w.until("bob is in __ANON__", func() bool {
@@ -123,6 +121,43 @@ func TestGroupChangeActsOnLiveConnections(t *testing.T) {
 			return c.User == "bob" && slices.Equal(c.Out, []string{"__ANON__"})
 		})
 	})
+}
+
+// A client without certificate says who it is with its first message.
+func TestPasswordOnLiveConnections(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("correct & horse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := start(t,
+		[]string{"config", "set", "messaging.inputs=[{name: tls, protocol: tls, address: ':0'}, {name: clear, protocol: tcp, address: '127.0.0.1:0', auth: password}]"},
+		[]string{"user", "add", "bob", "--password-file", file, "--group", "Blue"},
+	)
+	login := func(word string) net.Conn {
+		conn, err := net.Dial("tcp", w.srv.Status().Listeners["clear"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, `<auth><cot username="bob" password="`+word+`" uid="UID-bob"/></auth>`); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	wrong := login("battery")
+	_ = wrong.SetReadDeadline(time.Now().Add(patience))
+	if text, err := io.ReadAll(wrong); len(text) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("with a wrong password: %q, %v; want the connection closed", text, err)
+	}
+	_ = wrong.Close()
+
+	bob := w.bind("bob", login("correct &amp; horse"))
+	got := ask[[]netcore.ClientInfo](w, "clients")
+	if len(got) != 1 || got[0].User != "bob" || !slices.Equal(got[0].In, []string{"Blue"}) {
+		t.Errorf("takd clients = %+v, want bob in Blue", got)
+	}
+	w.takd("user", "disable", "bob")
+	bob.ends()
 }
 
 func TestImportedCALetsClientsIn(t *testing.T) {
@@ -224,7 +259,7 @@ func TestConfigurationIsLive(t *testing.T) {
 	set("log.level=debug")
 	set("messaging.hard_limit=8388608")
 	set("messaging.max_clients=77", "messaging.max_clients")
-	set("messaging.max_clients=20000")
+	set(fmt.Sprintf("messaging.max_clients=%d", netcore.Options{}.WithDefaults().MaxClients))
 	if !strings.Contains(w.log.String(), "log_level=debug") {
 		t.Error("the log does not tell the new level")
 	}
@@ -239,7 +274,7 @@ func TestConfigurationIsLive(t *testing.T) {
 func TestHangupReloadsTheConfiguration(t *testing.T) {
 	t.Parallel()
 	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
-	w.takd("init", "--host", "localhost")
+	w.fill()
 	done, ended, ready := make(chan struct{}), make(chan error, 1), make(chan struct{})
 	go func() {
 		ended <- server.Run(context.Background(), done, server.Options{
@@ -287,7 +322,7 @@ func TestTakenPortStopsWhatWasStarted(t *testing.T) {
 	w := start(t)
 	taken := w.srv.Status().Listeners["tls"]
 	other := &world{T: t, data: filepath.Join(t.TempDir(), "d")}
-	other.takd("init", "--host", "localhost")
+	other.fill()
 	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, OpsAddr: "off"})
 	if err == nil || !strings.Contains(err.Error(), taken) {
 		t.Errorf("Start on %s: %v", taken, err)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,10 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more with -race
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 		},
@@ -71,11 +76,15 @@ type world struct {
 	log  *syncBuffer
 }
 
-// start makes a data directory and runs a server on it until the test ends.
-func start(t *testing.T) *world {
+// start makes a data directory, has commands carried out on it, and runs a
+// server on it until the test ends.
+func start(t *testing.T, commands ...[]string) *world {
 	t.Helper()
 	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
-	w.takd("init", "--host", "localhost")
+	w.fill()
+	for _, c := range commands {
+		w.takd(c...)
+	}
 	w.run()
 	t.Cleanup(func() {
 		w.stop()
@@ -84,6 +93,42 @@ func start(t *testing.T) *world {
 		}
 	})
 	return w
+}
+
+// fresh is what takd init makes. Its RSA keys take long, so it is made once.
+var fresh struct {
+	sync.Mutex
+	files map[string][]byte // by path in the data directory
+}
+
+// fill makes the data directory.
+func (w *world) fill() {
+	w.Helper()
+	fresh.Lock()
+	defer fresh.Unlock()
+	if fresh.files != nil {
+		for name, data := range fresh.files {
+			name = filepath.Join(w.data, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, data, 0o600)); err != nil {
+				w.Fatal(err)
+			}
+		}
+		return
+	}
+	w.takd("init", "--host", "localhost")
+	files := map[string][]byte{}
+	all := os.DirFS(w.data)
+	err := fs.WalkDir(all, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[path], err = fs.ReadFile(all, path)
+		return err
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	fresh.files = files
 }
 
 func (w *world) run() {
@@ -150,7 +195,7 @@ type client struct {
 	*world
 
 	name string
-	conn *tls.Conn
+	conn net.Conn
 	in   syncBuffer
 	done chan struct{} // closed when the server has closed the connection
 }
@@ -189,6 +234,12 @@ func (w *world) connect(name string, cert tls.Certificate) *client {
 	if err != nil {
 		w.Fatalf("connect %s: %v", name, err)
 	}
+	return w.bind(name, conn)
+}
+
+// bind makes a client of a connection.
+func (w *world) bind(name string, conn net.Conn) *client {
+	w.Helper()
 	c := &client{world: w, name: name, conn: conn, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
@@ -221,6 +272,19 @@ func (c *client) position() {
 func (c *client) receives(text string) {
 	c.Helper()
 	c.until(c.name+" receives "+text, func() bool { return strings.Contains(c.in.String(), text) })
+}
+
+// seesLeave waits until the client is told that another one has left.
+func (c *client) seesLeave(name string) {
+	c.Helper()
+	c.until(c.name+" is told that "+name+" left", func() bool {
+		for event := range strings.SplitSeq(c.in.String(), "</event>") {
+			if strings.Contains(event, `"t-x-d-d"`) && strings.Contains(event, `"UID-`+name+`"`) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // ends waits until the server has closed the connection.

@@ -109,12 +109,19 @@ func TestNext(t *testing.T) {
 			`<?xml version="1.0"?>` + "\n" + `<auth><cot username="bob" password='p&amp;"w' uid="u1"/></auth><?xml version="1.0"?>` + a,
 			[]string{`auth bob/p&"w/u1`, "a"},
 		},
-		"not auth":         {"<auth></auth>" + a, []string{"a"}},
-		"endless auth":     {"<auth>" + strings.Repeat("x", 5000) + a, []string{"a"}},
-		"protobuf":         {proto(t, timed) + proto(t, timed), []string{"p", "p"}},
-		"mixed":            {a + "\n" + proto(t, timed) + b + proto(t, timed), []string{"a", "p", "b", "p"}},
-		"empty frames":     {"\xbf\x00\xbf\x00" + proto(t, timed), []string{"p"}},
-		"bad message":      {"\xbf\x03abc" + proto(t, timed) + a, []string{"bad", "p", "a"}},
+		"not auth":     {"<auth></auth>" + a, []string{"a"}},
+		"endless auth": {"<auth>" + strings.Repeat("x", 5000) + a, []string{"a"}},
+		"protobuf":     {proto(t, timed) + proto(t, timed), []string{"p", "p"}},
+		"mixed":        {a + "\n" + proto(t, timed) + b + proto(t, timed), []string{"a", "p", "b", "p"}},
+		"empty frames": {"\xbf\x00\xbf\x00" + proto(t, timed), []string{"p"}},
+		"bad message":  {"\xbf\x03abc" + proto(t, timed) + a, []string{"bad", "p", "a"}},
+		"instruction":  {strings.Repeat("<?a b?>", 3) + a, []string{"a"}},
+		"auth at the limit": {
+			"<auth>" + strings.Repeat(" ", 4090-len(`<cot username="u"/>`)) + `<cot username="u"/></auth>` + a, []string{"auth u//", "a"},
+		},
+		"auth over the limit": {
+			"<auth>" + strings.Repeat(" ", 4091-len(`<cot username="u"/>`)) + `<cot username="u"/></auth>` + a, []string{"a"},
+		},
 		"frame too big":    {"\xbf" + string(binary.AppendUvarint(nil, cot.MaxSize+1)), []string{"too big"}},
 		"length too long":  {"\xbf" + strings.Repeat("\xff", 11), []string{"too big"}},
 		"nested too deep":  {`<event uid="d"><detail>` + strings.Repeat("<a>", 10_000) + strings.Repeat("</a>", 10_000) + `</detail></event>` + a, []string{"limit", "a"}},
@@ -150,6 +157,34 @@ func TestNextProtoOnly(t *testing.T) {
 		if diff := cmp.Diff([]string{"a", "a"}, got); diff != "" {
 			t.Errorf("in pieces of %d (-want +got):\n%s", size, diff)
 		}
+	}
+}
+
+// An event that is too long is given up at the same byte however it is cut, and
+// what comes behind it is found.
+func TestNextTooLong(t *testing.T) {
+	const fits = cot.MaxSize - len(`<event uid="x"/>`) + 1
+	tests := map[string]struct {
+		in   string
+		want []string
+	}{
+		"just fits":    {`<event uid="` + strings.Repeat("x", fits) + `"/>` + a, []string{"", "a"}},
+		"one too many": {`<event uid="` + strings.Repeat("x", fits+1) + `"/>` + a, []string{"limit", "a"}},
+		"in a comment": {`<event><!--` + strings.Repeat("x", cot.MaxSize) + `<event uid="i"/>--></event>` + a, []string{"limit", "i", "a"}},
+		"in CDATA":     {`<event><a><![CDATA[` + strings.Repeat("</a>", cot.MaxSize/4) + `</event>]]></a></event>` + a, []string{"limit", "a"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int{64 << 10, 100_003, len(tc.in)} {
+				got, _ := feed(new(frame.Decoder), []byte(tc.in), size)
+				for i := range got {
+					got[i] = strings.TrimLeft(got[i], "x")
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("in pieces of %d (-want +got):\n%s", size, diff)
+				}
+			}
+		})
 	}
 }
 
@@ -210,11 +245,18 @@ func FuzzNext(f *testing.F) {
 	}
 	f.Add([]byte("\xbf\x03abc\xbf\x00"+a), uint8(2))
 	f.Add([]byte("<!DOCTYPE x><event></event><event a='<'></event>"), uint8(3))
+	for _, s := range cottest.Samples() {
+		_, event, _ := strings.Cut(s.XML, "<event")
+		message := proto(f, "<event"+event)
+		f.Add([]byte(message+message), uint8(7))
+		f.Add([]byte("junk"+message+a), uint8(200))
+	}
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
-		want, _ := feed(new(frame.Decoder), in, len(in)+1)
-		got, _ := feed(new(frame.Decoder), in, int(cut)+1)
+		only, size := cut >= 128, int(cut&127)+1
+		want, _ := feed(&frame.Decoder{ProtoOnly: only}, in, len(in)+1)
+		got, _ := feed(&frame.Decoder{ProtoOnly: only}, in, size)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("in pieces of %d (-whole +cut):\n%s", int(cut)+1, diff)
+			t.Fatalf("in pieces of %d (-whole +cut):\n%s", size, diff)
 		}
 	})
 }
@@ -230,13 +272,37 @@ func TestNextDoesNotAllocate(t *testing.T) {
 		}
 	}
 	cutUp := func() {
-		d.Next(in[:100], &ev)
-		d.Next(in[:300], &ev)
-		d.Next(in[:len(in)/3], &ev)
+		for _, n := range []int{100, 300, len(in) / 3} {
+			_, _, _ = d.Next(in[:n], &ev)
+		}
 	}
 	for name, f := range map[string]func(){"whole": whole, "cut": cutUp} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations, want 0", name, n)
 		}
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	xml := bytes.Repeat([]byte(cottest.Samples()[0].XML), 20)
+	framed := bytes.Repeat([]byte(proto(b, cottest.Samples()[0].XML)), 20)
+	for name, in := range map[string][]byte{"XML": xml, "protobuf": framed} {
+		b.Run(name, func(b *testing.B) {
+			var d frame.Decoder
+			var ev cot.Event
+			events := 0
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				for rest := in; len(rest) > 0; events++ {
+					kind, n, err := d.Next(rest, &ev)
+					if kind != frame.Event {
+						b.Fatal(kind, err)
+					}
+					rest = rest[n:]
+				}
+			}
+			b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
+		})
 	}
 }

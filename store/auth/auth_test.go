@@ -464,7 +464,7 @@ func BenchmarkPrincipalForCertificate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // a benchmark
+	defer db.Close()
 	s := auth.New(db, revokedSet{}, nil)
 	c := leaf("alice", 1)
 	b.ReportAllocs()

@@ -169,7 +169,7 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // a test
+	defer db.Close()
 	var n int
 	if err := db.NewRaw("SELECT COUNT(*) FROM sqlite_master WHERE name = 'half'").Scan(t.Context(), &n); err != nil || n != 0 {
 		t.Errorf("tables of the failed step = %d, %v; want 0", n, err)
@@ -210,7 +210,7 @@ func TestTwoWriters(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer db.Close() //nolint:errcheck // a test
+			defer db.Close()
 			for range n {
 				err := db.Tx(context.Background(), func(ctx context.Context, tx bun.Tx) error {
 					var have int

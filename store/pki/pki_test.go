@@ -456,7 +456,7 @@ func BenchmarkIssueClient(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // a benchmark
+	defer db.Close()
 	if err := pki.Init(b.Context(), filepath.Join(dir, "pki"), db, "", []string{"localhost"}); err != nil {
 		b.Fatal(err)
 	}

@@ -137,6 +137,9 @@ func (c *certRevokeCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if len(r.Serials) == 0 {
+		return a.say(r, "all certificates of %s were revoked already\n", c.Who)
+	}
 	return a.say(r, "revoked: %s\n", strings.Join(r.Serials, " "))
 }
 

@@ -162,6 +162,7 @@ func (a *app) open() (doer, error) {
 	if _, err := os.Stat(filepath.Join(a.data, "conf", "takd.yaml")); err != nil {
 		return nil, control.Errorf(control.ErrNotFound, "no takd data in %s; make it with: takd init --data %s --host NAME", a.data, a.data)
 	}
+	log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithTimeout(a.ctx, 10*time.Second)
 	defer cancel()
 	for {
@@ -172,9 +173,7 @@ func (a *app) open() (doer, error) {
 		if !errors.Is(err, control.ErrNoServer) {
 			return nil, err
 		}
-		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-		local, err := server.OpenLocal(short, a.ctx, a.data, slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn})))
-		cancel()
+		local, err := server.OpenLocal(ctx, 200*time.Millisecond, a.data, log)
 		if err == nil {
 			return local, nil
 		}
@@ -230,7 +229,10 @@ func (a *app) table(v any, head string, rows [][]string) error {
 
 func writeTable(out io.Writer, head string, rows [][]string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, strings.ReplaceAll(head, " ", "\t"))
+	if strings.ToUpper(head) == head { // names of columns, else one line above
+		head = strings.ReplaceAll(head, " ", "\t")
+	}
+	_, _ = fmt.Fprintln(w, head)
 	for _, row := range rows {
 		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 	}

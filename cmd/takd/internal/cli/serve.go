@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"takd/cmd/takd/internal/config"
@@ -27,7 +28,7 @@ type initCmd struct{ initFlags }
 
 // Run makes the data directory.
 func (c *initCmd) Run(a *app) error {
-	made, err := c.make(a)
+	made, err := c.make(a, "")
 	if err != nil {
 		return err
 	}
@@ -39,8 +40,13 @@ func (c *initCmd) Run(a *app) error {
 	return nil
 }
 
-func (c *initFlags) make(a *app) (*server.Made, error) {
+// make makes the data directory of a server that clients reach at the port of
+// addr, or at the default port.
+func (c *initFlags) make(a *app, addr string) (*server.Made, error) {
 	o := server.InitOptions{Data: a.data, Hosts: c.Host, Org: c.Org, Admin: c.Admin}
+	if _, port, err := net.SplitHostPort(addr); err == nil {
+		o.Port, _ = strconv.Atoi(port) // a name of a port is the operator's to know
+	}
 	if c.AdminPasswordFile != "" {
 		var err error
 		if o.Password, err = a.secret(c.AdminPasswordFile); err != nil {
@@ -95,7 +101,7 @@ func (c *runCmd) Run(a *app) error {
 		if !c.InitFirst {
 			return control.Errorf(control.ErrNotFound, "no takd data in %s; make it with: takd init --data %s --host NAME, or use takd run --init", a.data, a.data)
 		}
-		if made, err = c.make(a); err != nil {
+		if made, err = c.make(a, c.CotAddr); err != nil {
 			return err
 		}
 	}
@@ -122,12 +128,11 @@ func (c *runCmd) hello(a *app, made *server.Made, s control.Status) {
 		rows = append(rows, []string{"  " + name, addr})
 	}
 	slices.SortFunc(rows, slices.Compare)
-	_ = writeTable(a.Out, "\nListening", rows)
-	_, _ = fmt.Fprintf(a.Out, `
-Next, in another terminal:
-  make demo                          a small simulated exercise
-  takd --data %[1]s package NAME     a connection package for one more phone
-  takd --data %[1]s clients --watch  who is here
-
-`, a.data)
+	_ = writeTable(a.Out, "\nListening:", rows)
+	_ = writeTable(a.Out, "\nNext, in another terminal:", [][]string{
+		{"  make demo", "a small simulated exercise"},
+		{"  takd --data " + a.data + " package NAME", "a connection package for one more phone"},
+		{"  takd --data " + a.data + " clients --watch", "who is here"},
+	})
+	_, _ = fmt.Fprintln(a.Out)
 }

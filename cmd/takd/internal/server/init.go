@@ -24,6 +24,7 @@ type InitOptions struct {
 	Data     string
 	Hosts    []string // what clients connect to; none: the names and addresses of this machine
 	Org      string
+	Port     int // of the stream, for the connection package; 0 is the default
 	Admin    string
 	Password string // of the administrator; "" generates one
 }
@@ -72,14 +73,14 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if err := makeAdmin(ctx, st, m, word); err != nil {
+	if err := makeAdmin(ctx, st, m, word, o.Port); err != nil {
 		return nil, kinded(err)
 	}
 	// The configuration comes last: where it stands, everything else does.
 	return m, config.Create(o.Data, m.Hosts[0])
 }
 
-func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string) error {
+func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string, port int) error {
 	err := st.Auth.AddUser(ctx, auth.NewUser{Name: m.Admin, Role: auth.RoleAdmin, Password: word})
 	if errors.Is(err, auth.ErrExists) {
 		err = st.Auth.SetPassword(ctx, m.Admin, word)
@@ -95,7 +96,7 @@ func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string) error
 		return err
 	}
 	l := &local{store: st}
-	zip, err := l.pack(issued, connpack.Package{Name: m.Admin, Host: m.Hosts[0]})
+	zip, err := l.pack(issued, connpack.Package{Name: m.Admin, Host: m.Hosts[0], Port: port})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"takd/cmd/takd/internal/config"
 	"takd/cmd/takd/internal/control"
@@ -36,9 +37,11 @@ type Local struct {
 	lock  *control.Lock
 }
 
-// OpenLocal opens a data directory that no server runs on. wait bounds the
+// OpenLocal opens a data directory that no server runs on. patience bounds the
 // wait for another command that works on it.
-func OpenLocal(wait, ctx context.Context, data string, log *slog.Logger) (*Local, error) {
+func OpenLocal(ctx context.Context, patience time.Duration, data string, log *slog.Logger) (*Local, error) {
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	lock, err := control.Acquire(wait, data)
 	if err != nil {
 		return nil, err

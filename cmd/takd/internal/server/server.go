@@ -48,7 +48,7 @@ type Options struct {
 // service is one part that was started.
 type service struct {
 	name  string
-	state string
+	state string // "" of what is needed before there are services
 	since time.Time
 	stop  func(context.Context) error
 }
@@ -111,7 +111,7 @@ func Run(ctx context.Context, done <-chan struct{}, o Options) error {
 // later one cannot.
 func Start(ctx context.Context, o Options) (s *Server, err error) {
 	o.Version = Version(o.Version)
-	s = &Server{opts: o, since: time.Now()}
+	s = &Server{opts: o, since: time.Now(), log: slog.New(slog.DiscardHandler)}
 	lock, err := acquire(ctx, o.Data)
 	if err != nil {
 		return nil, err
@@ -210,20 +210,23 @@ func (s *Server) Stop(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, one := range slices.Backward(s.services) {
-		s.mu.Lock()
-		one.state = "stopping"
-		s.mu.Unlock()
 		if one.stop == nil {
 			continue
 		}
+		if one.state != "" {
+			s.mu.Lock()
+			one.state = "stopping"
+			s.mu.Unlock()
+		}
 		began := time.Now()
 		err := one.stop(ctx)
-		if err != nil {
-			err = fmt.Errorf("stop %s: %w", one.name, err)
-		}
-		errs = append(errs, err)
-		if s.log != nil && one.name != "logs" && one.name != "lock" {
-			s.log.Info("service stopped", "service", one.name, "took", time.Since(began).Round(time.Microsecond), "error", err)
+		took := time.Since(began).Round(time.Microsecond)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("stop %s: %w", one.name, err))
+			s.log.Error("service stopped", "service", one.name, "took", took, "error", err)
+		case one.state != "":
+			s.log.Info("service stopped", "service", one.name, "took", took)
 		}
 	}
 	return errors.Join(errs...)

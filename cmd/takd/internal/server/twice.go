@@ -28,10 +28,10 @@ func (t *twice) do(key string, f func()) {
 	f()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pending[key] = f
-	if len(t.pending) == 1 {
+	if len(t.pending) == 0 {
 		t.wait.Go(t.again)
 	}
+	t.pending[key] = f
 }
 
 func (t *twice) again() {

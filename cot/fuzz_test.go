@@ -1,0 +1,117 @@
+package cot_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"takd/cot"
+	"takd/cot/cottest"
+)
+
+// What Scan takes, encoding/xml takes too and reads the same from it; what is
+// passed on is one event that ends where ATAK looks for the end.
+func FuzzScan(f *testing.F) {
+	for _, s := range cottest.Samples() {
+		f.Add(fromEvent(s.XML))
+	}
+	f.Add([]byte(full))
+	f.Add([]byte(`<event uid='&#x41;'><?a </event>?><!----><detail/></event >`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var ev cot.Event
+		n, err := cot.Scan(in, &ev)
+		if n < 0 || n > len(in) || err != nil && n != 0 {
+			t.Fatalf("Scan = %d of %d, %v", n, len(in), err)
+		}
+		if n == 0 {
+			return
+		}
+		if string(ev.Raw) != string(in[:n]) {
+			t.Fatalf("Raw = %q, want %q", ev.Raw, in[:n])
+		}
+		want, err := parse(ev.Raw)
+		if err != nil {
+			if strings.Contains(err.Error(), "name") || strings.Contains(err.Error(), "expected ") {
+				return // it has its own opinion on names: no colon twice, only some letters
+			}
+			t.Fatalf("Scan takes %q, encoding/xml does not: %v", ev.Raw, err)
+		}
+		checkScan(t, ev.Raw, &ev)
+		out, err := ev.AppendXML(nil, splice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(out), "</event>") != 1 || !strings.HasPrefix(string(out), "<event") || !strings.HasSuffix(string(out), "</event>") {
+			t.Fatalf("AppendXML(%q) = %q: not in the form that ATAK cuts", ev.Raw, out)
+		}
+		after := scan(t, out)
+		if after.HasMarti || after.HasDetail != ev.HasDetail || after.HasFlowTag(tag) != ev.HasDetail {
+			t.Fatalf("AppendXML(%q) = %q: marti %v, flow tag %v", ev.Raw, out, after.HasMarti, after.HasFlowTag(tag))
+		}
+		want.child("detail").without("marti").without("_flow-tags_")
+		got := mustParse(t, string(out))
+		got.child("detail").without("_flow-tags_")
+		if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+			t.Fatalf("AppendXML(%q) (-before +after):\n%s", ev.Raw, diff)
+		}
+	})
+}
+
+// XML to protobuf to XML: the fields and the children of detail stay.
+func FuzzRoundTrip(f *testing.F) {
+	for _, s := range cottest.Samples() {
+		f.Add(fromEvent(s.XML))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var first, second cot.Event
+		if n, err := cot.Scan(in, &first); n == 0 || err != nil {
+			return
+		}
+		msg, err := first.AppendProto(nil, nil)
+		if err != nil {
+			return // its times are none
+		}
+		before := fields(&first)
+		if err := cot.ScanProto(unframe(t, msg), &second); err != nil {
+			t.Fatalf("AppendProto(%q): %v", first.Raw, err)
+		}
+		got := fields(&second)
+		for k := range before {
+			if strings.HasPrefix(k, "dest") || k == "marti/archive" || k == "version" {
+				delete(before, k)
+			}
+		}
+		forget(before, got)
+		if diff := cmp.Diff(before, got); diff != "" {
+			t.Fatalf("AppendProto(%q) (-before +after):\n%s", first.Raw, diff)
+		}
+		out, err := second.AppendXML(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		third := fields(scan(t, out))
+		forget(got, third)
+		delete(third, "version")
+		if diff := cmp.Diff(got, third); diff != "" {
+			t.Fatalf("AppendXML of AppendProto(%q) = %q (-before +after):\n%s", first.Raw, out, diff)
+		}
+	})
+}
+
+// forget removes what is empty, and the defaults that protobuf puts in.
+func forget(a, b map[string]string) {
+	for _, m := range []map[string]string{a, b} {
+		for k, v := range m {
+			if v == "" {
+				delete(m, k)
+			}
+		}
+	}
+	for _, k := range []string{"lat", "lon", "hae", "ce", "le", "track/speed", "track/course", "battery"} {
+		if a[k] == "" || a[k] == "-0" {
+			delete(a, k)
+			delete(b, k)
+		}
+	}
+}
