@@ -180,7 +180,7 @@ func (ev *Event) convertible(k kind) bool {
 
 func (ev *Event) battery() (uint64, bool) {
 	v, err := strconv.ParseUint(view(ev.Battery), 10, 32)
-	return v, err == nil
+	return v, err == nil && (ev.Battery[0] != '0' || len(ev.Battery) == 1) // "07" would come back as "7"
 }
 
 // appendTyped appends one typed field of Detail.

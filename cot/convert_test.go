@@ -157,6 +157,7 @@ func TestToProto(t *testing.T) {
 		"twice":              {`<contact callsign="c"/><contact callsign="d"/>`, &takpb.Detail{XmlDetail: `<contact callsign="c"/><contact callsign="d"/>`}},
 		"readiness":          {`<status battery="7" readiness="true"/>`, &takpb.Detail{XmlDetail: `<status battery="7" readiness="true"/>`}},
 		"battery below zero": {`<status battery="-7"/>`, &takpb.Detail{XmlDetail: `<status battery="-7"/>`}},
+		"battery with zeros": {`<status battery="07"/>`, &takpb.Detail{XmlDetail: `<status battery="07"/>`}},
 		"half a group":       {`<__group name="n"/>`, &takpb.Detail{XmlDetail: `<__group name="n"/>`}},
 		"track not a number": {`<track speed="x" course="2"/>`, &takpb.Detail{XmlDetail: `<track speed="x" course="2"/>`}},
 		"track eCourse":      {`<track speed="1" course="2" eCourse="1"/>`, &takpb.Detail{XmlDetail: `<track speed="1" course="2" eCourse="1"/>`}},

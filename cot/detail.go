@@ -99,13 +99,15 @@ func (ev *Event) closeChild() {
 	ev.at.childKind = other
 }
 
-func (ev *Event) mark(m mark) error {
+// mark notes that something of interest begins at from.
+func (ev *Event) mark(k kind, from int) (*mark, error) {
 	if ev.at.n == maxMarks {
-		return fmt.Errorf("%w: more than %d known elements in detail", ErrLimit, maxMarks)
+		return nil, fmt.Errorf("%w: more than %d known elements in detail", ErrLimit, maxMarks)
 	}
-	ev.at.marks[ev.at.n] = m
+	m := &ev.at.marks[ev.at.n]
+	m.kind, m.from, m.to, m.nameEnd, m.exact = k, from, 0, 0, true
 	ev.at.n++
-	return nil
+	return m, nil
 }
 
 func (ev *Event) point() error {
@@ -172,12 +174,13 @@ func (ev *Event) child(at int, tag []byte) error {
 	ev.at.childKind = k
 	switch {
 	case k != other && k != takControl && k != chat:
-		s := &ev.scan
-		if err := ev.mark(mark{kind: k, from: at, nameEnd: s.tag.to, exact: true}); err != nil {
+		m, err := ev.mark(k, at)
+		if err != nil {
 			return err
 		}
+		m.nameEnd = ev.scan.tag.to
 		ev.at.child = ev.at.n
-		ev.typed(k, &ev.at.marks[ev.at.n-1])
+		ev.typed(k, m)
 	case k == chat:
 		ev.Chat = Chat{UIDs: ev.Chat.UIDs[:0]}
 		ev.fields(field{"id", &ev.Chat.ID}, field{"chatroom", &ev.Chat.Room}, field{"messageId", &ev.Chat.MessageID},

@@ -17,6 +17,7 @@ const (
 	name                  // may stand in a name; every byte of a multi-byte character may
 	valueStop             // ends the fast walk through an attribute value
 	textStop              // ends the fast walk through text
+	first                 // may begin a name
 )
 
 var class = func() (t [256]uint8) {
@@ -35,6 +36,9 @@ var class = func() (t [256]uint8) {
 			t[c] = valueStop
 		case c == ']':
 			t[c] = textStop
+		}
+		if t[c]&name != 0 && c != '-' && c != '.' && (c < '0' || c > '9') {
+			t[c] |= first
 		}
 	}
 	return t
@@ -165,10 +169,11 @@ func legal(b []byte) bool {
 	}
 }
 
-// ascii reports whether b is ASCII, eight bytes at a time.
+// ascii reports whether b is ASCII, 32 bytes at a time.
 func ascii(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if binary.LittleEndian.Uint64(b)&0x8080808080808080 != 0 {
+	for ; len(b) >= 32; b = b[32:] {
+		le := binary.LittleEndian
+		if (le.Uint64(b)|le.Uint64(b[8:])|le.Uint64(b[16:])|le.Uint64(b[24:]))&0x8080808080808080 != 0 {
 			return false
 		}
 	}
@@ -371,7 +376,11 @@ func (ev *Event) skipped(size int, body []byte) error {
 	if !bytes.Contains(body, []byte("</event")) {
 		return nil
 	}
-	return ev.mark(mark{kind: rewrite, from: from, to: from + size})
+	m, err := ev.mark(rewrite, from)
+	if err == nil {
+		m.to = from + size
+	}
+	return err
 }
 
 // beginsToken reports whether b is a beginning of token.

@@ -51,9 +51,7 @@ func (s *scanner) startTag() error {
 	}
 }
 
-func nameStart(c byte) bool {
-	return class[c]&name != 0 && c != '-' && c != '.' && (c < '0' || c > '9')
-}
+func nameStart(c byte) bool { return class[c]&first != 0 }
 
 // attribute reads name="value" at i and returns where it ends.
 func (s *scanner) attribute(i int) (int, error) {

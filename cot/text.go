@@ -190,11 +190,21 @@ const (
 func AppendTime(dst []byte, ms int64) []byte {
 	ms = min(max(ms, firstMilli), lastMilli)
 	t := time.UnixMilli(ms).UTC()
-	if ms%1000 != 0 {
-		return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = append(digits2(digits2(dst, year/100), year%100), '-')
+	dst = append(digits2(dst, int(month)), '-')
+	dst = append(digits2(dst, day), 'T')
+	dst = append(digits2(dst, hour), ':')
+	dst = append(digits2(dst, minute), ':')
+	dst = digits2(dst, second)
+	if milli := t.Nanosecond() / 1_000_000; milli != 0 {
+		dst = digits2(append(dst, '.', byte('0'+milli/100)), milli%100)
 	}
-	return t.AppendFormat(dst, "2006-01-02T15:04:05Z")
+	return append(dst, 'Z')
 }
+
+func digits2(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
 
 // Number is a decimal as the event carries it, parsed only when asked for.
 type Number struct {
