@@ -1,10 +1,13 @@
 package netcore_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -287,4 +290,54 @@ func TestNoDescriptors(t *testing.T) {
 	}
 	s.bound(t, "cid").ping()
 	ann.expect("uid-cid")
+}
+
+// Every refused handshake leaves one line with the reason.
+func TestRefusalIsLogged(t *testing.T) {
+	var log lines
+	s := start(t, nil, func(o *netcore.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	s.people.ban("mallory")
+	tests := map[string]struct {
+		cfg  *tls.Config
+		want string
+	}{
+		"no certificate": {&tls.Config{RootCAs: ca().pool, ServerName: "127.0.0.1"}, "client didn't provide a certificate"},
+		"revoked":        {clientTLS("mallory", tls.VersionTLS13), "certificate of mallory is revoked"},
+		"old TLS": {
+			&tls.Config{RootCAs: ca().pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+			"unsupported versions",
+		},
+		"untrusting client": {&tls.Config{ServerName: "127.0.0.1"}, "the client refused this server"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if conn, err := tls.Dial("tcp", s.addr, tc.cfg); err == nil {
+				_ = conn.SetReadDeadline(time.Now().Add(patience))
+				_, _ = conn.Read(make([]byte, 1))
+				_ = conn.Close()
+			}
+			until(t, "a line with "+tc.want, func() bool { return strings.Count(log.text(), tc.want) == 1 })
+		})
+	}
+	if n := strings.Count(log.text(), "client refused"); n != len(tests) {
+		t.Errorf("%d lines for %d refusals:\n%s", n, len(tests), log.text())
+	}
+}
+
+// lines is a log that a test reads while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }

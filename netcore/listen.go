@@ -1,7 +1,6 @@
 package netcore
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -190,7 +189,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 	c := &client{}
 	c.ID = e.nextID.Add(1)
 	c.Remote, c.Since, c.Input = remote, time.Now(), in.Name
-	c.NoArchive = in.Archive != nil && !*in.Archive
+	c.NoArchive, c.Local = !*in.Archive, !*in.Federated
 	c.Layer = new(tlsio.Plain)
 	var leaf *x509.Certificate
 	if in.Protocol == TLS {
@@ -272,13 +271,13 @@ func (e *Engine) readPackets(p *packetInput) {
 		b := append([]byte(nil), buf[:n]...)
 		loops[0].call(func() {
 			p.waiting.Add(-1)
-			loops[0].datagram(b, origin, set.Bits, p.in.Archive)
+			loops[0].datagram(b, origin, set.Bits, p.in)
 		})
 	}
 }
 
 // datagram routes one event that came without a connection.
-func (l *loop) datagram(b []byte, origin *msg.Origin, in []uint64, archive *bool) {
+func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, in Input) {
 	ev := &l.ev
 	if frame.ScanMesh(b, ev) != nil {
 		return
@@ -293,16 +292,15 @@ func (l *loop) datagram(b []byte, origin *msg.Origin, in []uint64, archive *bool
 		l.stats.malformed.Add(1)
 		return
 	}
-	m.Origin, m.In, m.Received, m.Class = origin, in, l.splice.Millis, classify(ev.Type)
-	m.NoArchive = archive != nil && !*archive
+	m.Origin, m.In, m.Received, m.Class = origin, groups, l.splice.Millis, classify(ev.Type)
+	m.NoArchive, m.Local = !*in.Archive, !*in.Federated
 	m.Oversize = m.Size() > l.e.opts.Load().MaxEvent
 	l.route(nil, ev, m)
 }
 
 // reason puts a handshake's error in words that an operator can act on.
 func reason(err error) error {
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
+	if op := new(net.OpError); errors.As(err, &op) && op.Op == "remote error" { // an alert
 		return fmt.Errorf("the client refused this server: %w", err)
 	}
 	return err

@@ -43,7 +43,7 @@ type Input struct {
 	Name      string   `yaml:"name"               help:"Unique name of the input."`
 	Protocol  string   `yaml:"protocol"           help:"tls, tcp or udp."`
 	Address   string   `yaml:"address"            help:"Address to listen on, host:port or :port."`
-	Auth      string   `yaml:"auth,omitempty"     help:"cert (tls), password (<auth> preamble) or anonymous (tcp, udp)."`
+	Auth      string   `yaml:"auth,omitempty"     help:"cert (tls), password (<auth> preamble; over tls a certificate is needed too) or anonymous (tcp, udp)."`
 	Groups    []string `yaml:"groups,omitempty"   help:"Groups of anonymous clients; __ANON__ when empty."`
 	Archive   *bool    `yaml:"archive,omitempty"  help:"Keep its events in the history." default:"true"`
 	Federated *bool    `yaml:"federated,omitempty" help:"Pass its events to federated servers." default:"true"`
@@ -65,6 +65,9 @@ func (in Input) withDefaults() Input {
 	if len(in.Groups) == 0 {
 		in.Groups = []string{group.Anon}
 	}
+	yes := true
+	def(&in.Archive, &yes)
+	def(&in.Federated, &yes)
 	if in.Name == "" {
 		_, port, _ := net.SplitHostPort(in.Address)
 		in.Name = in.Protocol + port

@@ -32,6 +32,7 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 	m.Received = l.splice.Millis
 	m.Class = classify(ev.Type)
 	m.NoArchive = ev.MartiArchive == cot.No || (c.NoArchive && ev.MartiArchive != cot.Yes)
+	m.Local = c.Local
 	if m.Oversize = m.Size() > l.e.opts.Load().MaxEvent; m.Oversize {
 		l.stats.oversize.Add(1)
 		c.Stats.Drops++

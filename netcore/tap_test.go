@@ -14,6 +14,8 @@ import (
 // reads slows nobody down.
 func TestTaps(t *testing.T) {
 	o, p := options(nil)
+	no := false
+	o.Inputs[0].Federated = &no
 	e, err := netcore.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +45,7 @@ func TestTaps(t *testing.T) {
 				t.Fatal(err)
 			}
 			if string(ev.UID) == "m" {
-				if len(m.Missions) != 2 || m.Missions[0] != "Rescue" || m.Missions[1] != "guid:g-1" || !m.NoArchive ||
+				if len(m.Missions) != 2 || m.Missions[0] != "Rescue" || m.Missions[1] != "guid:g-1" || !m.NoArchive || !m.Local ||
 					m.Origin.User != "ann" || m.Origin.UID != "uid-ann" || ev.HasMarti {
 					t.Errorf("tapped %+v of %+v", m, m.Origin)
 				}

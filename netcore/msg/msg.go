@@ -48,7 +48,8 @@ type Msg struct {
 
 	// For taps.
 	Origin    *Origin
-	NoArchive bool
+	NoArchive bool     // the history does not want it
+	Local     bool     // federated servers do not get it
 	Oversize  bool     // too large for clients: taps only
 	Missions  []string // mission destinations: names, or "guid:" and a GUID
 
@@ -92,7 +93,7 @@ func (m *Msg) Release() {
 		m.bytes[i] = b[:0]
 	}
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
-	m.Origin, m.NoArchive, m.Oversize, m.Missions, m.bad = nil, false, false, nil, false
+	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
 	m.Superseded.Store(false)
 	pool.Put(m)
 }

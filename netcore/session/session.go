@@ -62,6 +62,7 @@ type Session struct {
 	Serial    string // of the certificate
 	Anonymous bool
 	NoArchive bool
+	Local     bool // its input is not federated
 
 	// Written by the loop, read by anyone.
 	Reach atomic.Pointer[Reach]
