@@ -319,7 +319,7 @@ func TestRefusalIsLogged(t *testing.T) {
 			until(t, "a line with "+tc.want, func() bool { return strings.Count(log.text(), tc.want) == 1 })
 		})
 	}
-	if n := strings.Count(log.text(), "client refused"); n != len(tests) {
+	if n := strings.Count(log.text(), `msg="client refused"`); n != len(tests) {
 		t.Errorf("%d lines for %d refusals:\n%s", n, len(tests), log.text())
 	}
 }
