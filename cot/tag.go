@@ -19,6 +19,7 @@ func (s *scanner) startTag() error {
 		return fmt.Errorf("%w: bad name", ErrMalformed)
 	}
 	s.tag, s.n, s.names = span{from, i}, 0, 0
+	i = s.plainAttributes(i)
 	for {
 		blank := i
 		for i < len(b) && class[b[i]]&space != 0 {
@@ -49,6 +50,49 @@ func (s *scanner) startTag() error {
 			return err
 		}
 	}
+}
+
+// plainAttributes reads attributes from i on for as long as they are written as
+// clients write them, a blank, a name, ="text", and returns where they end. What
+// is different, or wrong, is left to attribute. It is attribute and startTag in
+// one loop: half of the time of a scan is spent here.
+func (s *scanner) plainAttributes(i int) int {
+	b, n, names := s.b, 0, uint64(0)
+	for n < MaxAttrs && i+1 < len(b) && b[i] == ' ' {
+		from := i + 1
+		c := b[from]
+		if class[c]&first == 0 {
+			break
+		}
+		k := from + 1
+		for k < len(b) && class[b[k]]&name != 0 {
+			k++
+		}
+		if k+1 >= len(b) || b[k] != '=' || (b[k+1] != '"' && b[k+1] != '\'') {
+			break
+		}
+		v := k + 2
+		end := v
+		for end < len(b) && class[b[end]]&valueStop == 0 {
+			end++
+		}
+		bit := nameBit(b[from:k])
+		if end >= len(b) || b[end] != b[k+1] || names&bit != 0 {
+			break
+		}
+		names |= bit
+		s.attrs[n] = attribute{name: span{from, k}, value: span{v, end}}
+		n++
+		i = end + 1
+	}
+	s.n, s.names = n, names
+	return i
+}
+
+// nameBit is a bit in which almost all names of one tag differ, so that few
+// have to be compared.
+func nameBit(name []byte) uint64 {
+	return 1 << ((name[0]<<1 ^ name[len(name)-1]<<3 ^ byte(len(name))) & 63)
 }
 
 func nameStart(c byte) bool { return class[c]&first != 0 }
@@ -90,8 +134,7 @@ func (s *scanner) attribute(i int) (int, error) {
 			return 0, err
 		}
 	}
-	// Almost all names of a tag differ in this bit, so that few are compared.
-	bit := uint64(1) << ((b[from]<<1 ^ b[a.name.to-1]<<3 ^ byte(a.name.to-from)) & 63)
+	bit := nameBit(b[from:a.name.to])
 	if s.names&bit != 0 && s.has(b[from:a.name.to]) {
 		return 0, fmt.Errorf("%w: attribute twice", ErrMalformed)
 	}

@@ -131,8 +131,8 @@ func (c *runCmd) hello(a *app, made *server.Made, s control.Status) {
 	_ = writeTable(a.Out, "\nListening:", rows)
 	_ = writeTable(a.Out, "\nNext, in another terminal:", [][]string{
 		{"  make demo", "a small simulated exercise"},
-		{"  takd --data " + a.data + " package NAME", "a connection package for one more phone"},
-		{"  takd --data " + a.data + " clients --watch", "who is here"},
+		{"  " + os.Args[0] + " --data " + a.data + " package NAME", "a connection package for one more phone"},
+		{"  " + os.Args[0] + " --data " + a.data + " clients --watch", "who is here"},
 	})
 	_, _ = fmt.Fprintln(a.Out)
 }
