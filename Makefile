@@ -9,7 +9,7 @@ FUZZTIME      ?= 20s
 BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run build test race lint gen bench demo fuzz dist clean help
+.PHONY: run build test race lint gen bench bench-quick demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
 	./bin/takd run --init --data $(DATA)
@@ -41,6 +41,9 @@ gen: ## generate code (needs protoc)
 bench: ## benchmarks in the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
+bench-quick: ## the same, short: a first look, not a measurement
+	go test -run '^$$' -bench . -benchmem -benchtime 100ms ./cot/... ./netcore/...
+
 fuzz: ## every fuzz test for FUZZTIME
 	@set -euo pipefail; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
 	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
@@ -58,4 +61,4 @@ clean: ## remove what was built; the data directory stays
 	rm -rf bin dist
 
 help: ## this text
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

@@ -28,8 +28,13 @@ const (
 	maxRead   = 16 << 20 // an event longer than this is a broken stream
 )
 
-// identities reads all NAME.pem with NAME.key, and ca.pem, in dir.
-func identities(dir string) ([]*tls.Config, error) {
+// identities reads all NAME.pem with NAME.key, and ca.pem, in the folder of t.
+// Without TLS there is one, nil.
+func identities(t *target) ([]*tls.Config, error) {
+	if t.Plain {
+		return []*tls.Config{nil}, nil
+	}
+	dir := t.Certs
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
@@ -49,12 +54,19 @@ func identities(dir string) ([]*tls.Config, error) {
 			return nil, fmt.Errorf("certificates: %s: %w", key, err)
 		}
 		pair.Certificate = pair.Certificate[:1] // ATAK sends its own only
-		all = append(all, &tls.Config{
+		id := &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			Certificates:       []tls.Certificate{pair},
 			InsecureSkipVerify: true, // ATAK checks the chain but not the name; verify does the same
 			VerifyConnection:   verify(pool),
-		})
+		}
+		switch t.TLS {
+		case "1.2":
+			id.MaxVersion = tls.VersionTLS12
+		case "1.3":
+			id.MinVersion = tls.VersionTLS13
+		}
+		all = append(all, id)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("certificates: no *.key in %s", dir)
@@ -92,10 +104,13 @@ type client struct {
 	wire    []byte
 }
 
-// connect dials, shakes hands and says who it is. Then serve must be called.
+// connect dials and shakes hands, without TLS if id is nil. Then serve must be called.
 func connect(ctx context.Context, addr string, id *tls.Config, c *client) error {
-	d := tls.Dialer{Config: id}
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	dial := (&tls.Dialer{Config: id}).DialContext
+	if id == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("client %d: %w", c.index, err)
 	}

@@ -19,7 +19,7 @@ type crowd struct {
 // gather connects all clients, at the rate of t, and waits until each has
 // settled its encoding. The first failure is returned, once all have finished.
 func gather(ctx context.Context, t *target, clients []*client) (*crowd, error) {
-	ids, err := identities(t.Certs)
+	ids, err := identities(t)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ type mark struct {
 	sender int    // index of the client
 	seq    uint32 // 1, 2, 3, … of this sender
 	due    int64  // Unix nanoseconds at which the event should have been sent
+	to     int    // index of the only client that should get it, plus one; 0: everybody
 }
 
 const markTag = "<__takload"
@@ -25,6 +26,7 @@ func (m mark) append(dst []byte) []byte {
 	dst = strconv.AppendInt(append(dst, `" s="`...), int64(m.sender), 10)
 	dst = strconv.AppendUint(append(dst, `" n="`...), uint64(m.seq), 10)
 	dst = strconv.AppendInt(append(dst, `" t="`...), m.due, 10)
+	dst = strconv.AppendInt(append(dst, `" d="`...), int64(m.to), 10)
 	return append(dst, `"/>`...)
 }
 
@@ -44,10 +46,11 @@ func findMark(event []byte) (m mark, ok bool) {
 	sender, ok2 := number(tag, ` s="`)
 	seq, ok3 := number(tag, ` n="`)
 	due, ok4 := number(tag, ` t="`)
-	if sender > math.MaxInt32 || seq > math.MaxUint32 || due > math.MaxInt64 {
+	to, ok5 := number(tag, ` d="`)
+	if sender > math.MaxInt32 || seq > math.MaxUint32 || due > math.MaxInt64 || to > math.MaxInt32 {
 		return m, false
 	}
-	return mark{run: run, sender: int(sender), seq: uint32(seq), due: int64(due)}, ok1 && ok2 && ok3 && ok4
+	return mark{run: run, sender: int(sender), seq: uint32(seq), due: int64(due), to: int(to)}, ok1 && ok2 && ok3 && ok4 && ok5
 }
 
 // number reads the digits after key, without allocating.
@@ -149,12 +152,33 @@ func appendPing(dst []byte, uid string, now time.Time) []byte {
 }
 
 // toWire brings an XML document into the encoding of the wire. ev is scratch.
+// The codec leaves <marti> out of protobuf, as a server must; a client must not,
+// so that it goes through under another name of the same length.
 func toWire(dst, xml []byte, proto bool, ev *cot.Event) ([]byte, error) {
 	if !proto {
 		return append(dst, xml...), nil
 	}
+	direct := rename(xml, "marti>", "Marti>")
 	if _, err := cot.Scan(xml[len(declaration):], ev); err != nil {
 		return dst, err
 	}
-	return ev.AppendProto(dst, nil)
+	dst, err := ev.AppendProto(dst, nil)
+	if direct {
+		rename(dst, "Marti>", "marti>")
+		rename(xml, "Marti>", "marti>")
+	}
+	return dst, err
+}
+
+// rename replaces every from in b by to, which has the same length. It tells
+// whether there was one.
+func rename(b []byte, from, to string) (found bool) {
+	for {
+		i := bytes.Index(b, []byte(from))
+		if i < 0 {
+			return found
+		}
+		copy(b[i:], to)
+		b, found = b[i+len(from):], true
+	}
 }

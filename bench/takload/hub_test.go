@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,8 +27,11 @@ type hub struct {
 	addr  string
 	certs string // folder for takload
 
+	plain     bool // no TLS
+	broadcast bool // direct messages go to everybody
 	dropEvery int  // every n-th marked event is lost
 	twice     bool // everything is sent twice
+	swap      bool // every event is held back until the next one of its sender has gone
 	refuse    bool // protobuf is refused
 	noise     bool // a newline precedes the answer's first protobuf frame
 
@@ -38,18 +42,23 @@ type hub struct {
 
 type hubConn struct {
 	net.Conn
-	proto bool
+	proto    bool
+	callsign string
+	held     []byte // with swap: an event that waits for the next
 }
 
 func startHub(t *testing.T, h *hub) *hub {
 	t.Helper()
 	h.certs, h.conns = t.TempDir(), map[*hubConn]bool{}
 	pool, server := authority(t, h.certs)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !h.plain {
+		listener = tls.NewListener(listener, &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		})
 	}
 	h.addr = listener.Addr().String()
 	var wait sync.WaitGroup
@@ -131,9 +140,33 @@ func (h *hub) event(from *hubConn, ev *cot.Event) {
 			return
 		}
 	}
+	if string(ev.Type) == "a-f-G-U-C" {
+		from.callsign = string(ev.Contact.Callsign)
+	}
+	if _, marked := findMark(ev.Raw); h.swap && marked {
+		if from.held == nil {
+			from.held = bytes.Clone(ev.Raw)
+			return
+		}
+		defer func(held []byte) {
+			var ev cot.Event
+			if _, err := cot.Scan(held, &ev); err == nil {
+				h.send(from, &ev)
+			}
+		}(from.held)
+		from.held = nil
+	}
+	h.send(from, ev)
+}
+
+// send passes ev on. The caller holds the lock.
+func (h *hub) send(from *hubConn, ev *cot.Event) {
 	var xml, proto []byte
 	for c := range h.conns {
 		if c == from {
+			continue
+		}
+		if len(ev.Dests) > 0 && !h.broadcast && c.callsign != string(ev.Dests[0].Callsign) {
 			continue
 		}
 		if xml == nil {

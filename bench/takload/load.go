@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,16 +16,18 @@ import (
 // every event is expected by every client but its sender.
 type runCmd struct {
 	target
+	Mode       string        `help:"steady: publishers send at a fixed rate. idle: everybody is connected, nobody sends but pings, and nobody may be disconnected." enum:"steady,idle" default:"steady"`
 	Clients    int           `help:"Clients that connect and receive." default:"100"`
 	Publishers int           `help:"How many of them also send; 0 means all." default:"0"`
 	Rate       float64       `help:"Events per second of each publisher." default:"1"`
-	Mix        string        `help:"sa: positions only. mixed: also 8% chat and 2% drawings." enum:"sa,mixed" default:"mixed"`
+	Mix        string        `help:"sa: positions only. mixed: also 6% chat to everybody, 2% chat to one client and 2% drawings." enum:"sa,mixed" default:"mixed"`
 	Warmup     time.Duration `help:"Time under load that is not measured." default:"5s"`
 	Duration   time.Duration `help:"Time that is measured." default:"30s"`
 	Drain      time.Duration `help:"Longest wait for what is still under way at the end." default:"10s"`
 	ServerPID  int           `name:"server-pid" help:"Process of the server on this machine: measures its CPU and memory." placeholder:"PID"`
 	MinRatio   float64       `name:"min-ratio" help:"Fail (exit code 1) if less of what is due was delivered, 0 to 1." placeholder:"RATIO"`
 	MaxP99     time.Duration `name:"max-p99" help:"Fail (exit code 1) if the 99th percentile of latency is above." placeholder:"50ms"`
+	Exact      bool          `help:"Fail (exit code 1) if anything came twice, out of order or to the wrong client, or if anybody was disconnected."`
 	JSON       bool          `name:"json" help:"Print the report as JSON."`
 	Out        string        `help:"Also write the JSON report to this file." placeholder:"FILE"`
 }
@@ -34,6 +37,8 @@ func (r *runCmd) Validate() error {
 	switch {
 	case r.Clients < 2:
 		return fmt.Errorf("--clients %d: want 2 or more", r.Clients)
+	case r.Mode == "idle" && r.Publishers != 0:
+		return fmt.Errorf("--publishers %d: nobody publishes in the mode idle", r.Publishers)
 	case r.Publishers < 0 || r.Publishers > r.Clients:
 		return fmt.Errorf("--publishers %d: want 0 to %d", r.Publishers, r.Clients)
 	case r.Rate <= 0 || r.Rate > 100_000:
@@ -60,8 +65,10 @@ type load struct {
 
 // sender counts what one publisher did; written by its goroutine only.
 type sender struct {
-	due    int64 // events due in the measured time
+	due    int64 // events for everybody that were due in the measured time
+	direct int64 // events for its neighbor that were due in the measured time
 	sent   int64 // those that were written
+	wanted int64 // deliveries that they should make
 	behind time.Duration
 	err    error
 }
@@ -93,18 +100,18 @@ func (r *runCmd) Run(ctx context.Context, out io.Writer) error {
 	} else {
 		rep.print(out)
 	}
-	return rep.judge(r.MinRatio, r.MaxP99)
+	return rep.judge(r)
 }
 
 // measure connects, warms up, measures, drains and counts.
 func (r *runCmd) measure(ctx context.Context) (*report, error) {
-	if r.Publishers == 0 {
+	if r.Publishers == 0 && r.Mode != "idle" {
 		r.Publishers = r.Clients
 	}
 	l := &load{runCmd: r, id: rand.Uint64() >> 1, began: time.Now(), senders: make([]sender, r.Publishers)}
 	clients := make([]*client, r.Clients)
 	for i := range clients {
-		l.tallies = append(l.tallies, newTally(r.Publishers))
+		l.tallies = append(l.tallies, newTally(i, r.Publishers))
 		clients[i] = &client{index: i, proto: r.protobuf(i), person: loadPerson(l.id, i), got: l.receive(i)}
 	}
 	crowd, err := gather(ctx, &r.target, clients)
@@ -119,7 +126,7 @@ func (r *runCmd) measure(ctx context.Context) (*report, error) {
 	for _, t := range l.tallies {
 		t.open(l.from, l.to)
 	}
-	use, err := l.publish(ctx, start)
+	use, own, err := l.publish(ctx, start)
 	if err == nil {
 		l.drain(ctx)
 	}
@@ -127,7 +134,7 @@ func (r *runCmd) measure(ctx context.Context) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep := l.report(use)
+	rep := l.report(use, own)
 	rep.ConnectSeconds = connected.Seconds()
 	return rep, nil
 }
@@ -143,23 +150,27 @@ func (l *load) receive(i int) func([]byte) {
 }
 
 // publish runs all publishers until the end of the measured time, and watches
-// the server process meanwhile.
-func (l *load) publish(ctx context.Context, start int64) (use usage, err error) {
+// the server process and its own meanwhile.
+func (l *load) publish(ctx context.Context, start int64) (use, own usage, err error) {
 	var wait sync.WaitGroup
 	for i := range l.Publishers {
 		wait.Go(func() { l.publisher(ctx, i, start) })
 	}
-	watch := watch(l.ServerPID)
+	server, self := watch(l.ServerPID), watch(os.Getpid())
 	if l.sleep(ctx, l.from) {
-		watch.start()
+		server.start()
+		self.start()
 		l.sleep(ctx, l.to)
-		use, err = watch.stop()
+		var err2 error
+		use, err = server.stop()
+		own, err2 = self.stop()
+		err = errors.Join(err, err2)
 	}
 	wait.Wait()
 	if ctx.Err() != nil {
-		return use, ctx.Err()
+		return use, own, ctx.Err()
 	}
-	return use, err
+	return use, own, err
 }
 
 // sleep waits until the moment at, false if ctx ended first.
@@ -194,8 +205,16 @@ func (l *load) publisher(ctx context.Context, i int, start int64) {
 		if due > l.now() && !l.sleep(ctx, due) {
 			return
 		}
-		measured := due >= l.from
-		if measured {
+		measured, receivers := due >= l.from, int64(l.Clients-1)
+		m := mark{run: l.id, sender: i, seq: n, due: due}
+		kind := l.kind(c, n)
+		if kind == direct {
+			m.to, receivers = l.neighbor(i)+1, 1
+		}
+		switch {
+		case measured && kind == direct:
+			s.direct++
+		case measured:
 			s.due++
 		}
 		if s.err != nil {
@@ -204,36 +223,67 @@ func (l *load) publisher(ctx context.Context, i int, start int64) {
 		if measured {
 			s.behind = max(s.behind, time.Duration(l.now()-due))
 		}
-		extra = mark{run: l.id, sender: i, seq: n, due: due}.append(extra[:0])
-		xml = l.event(xml[:0], c, n, extra)
+		extra = m.append(extra[:0])
+		xml = l.event(xml[:0], c, kind, n, extra)
 		if s.err = c.send(xml); s.err == nil && measured {
 			s.sent++
+			s.wanted += receivers
 		}
 	}
 }
 
-// event appends the n-th event of c.
-func (l *load) event(dst []byte, c *client, n uint32, extra []byte) []byte {
-	now := time.Unix(0, l.now())
-	if l.Mix == "mixed" {
-		id := strconv.FormatUint(l.id, 36) + "-" + strconv.Itoa(c.index) + "-" + strconv.FormatUint(uint64(n), 10)
-		switch k := (int(n) + c.index*7) % 50; {
-		case k%12 == 3: // 3, 15, 27, 39
-			return c.appendChat(dst, now, id, "Moving to checkpoint, estimate five minutes.", nil, extra)
-		case k == 49:
-			return c.appendDrawing(dst, now, id, extra)
-		}
+// What an event is.
+const (
+	position = iota
+	chat
+	direct // chat to the neighbor
+	drawing
+)
+
+// kind of the n-th event of c: the same in every run.
+func (l *load) kind(c *client, n uint32) int {
+	if l.Mix != "mixed" {
+		return position
 	}
-	c.lat += 0.00001
-	return c.appendSA(dst, now, extra)
+	switch k := (int(n) + c.index*7) % 50; {
+	case k == 27:
+		return direct
+	case k%12 == 3: // 3, 15, 39
+		return chat
+	case k == 49:
+		return drawing
+	}
+	return position
+}
+
+// neighbor is the client to which client i writes directly.
+func (l *load) neighbor(i int) int { return (i + 1) % l.Clients }
+
+// event appends the n-th event of c.
+func (l *load) event(dst []byte, c *client, kind int, n uint32, extra []byte) []byte {
+	now := time.Unix(0, l.now())
+	if kind == position {
+		c.lat += 0.00001
+		return c.appendSA(dst, now, extra)
+	}
+	id := strconv.FormatUint(l.id, 36) + "-" + strconv.Itoa(c.index) + "-" + strconv.FormatUint(uint64(n), 10)
+	switch kind {
+	case direct:
+		other := &l.crowd.clients[l.neighbor(c.index)].person
+		return c.appendChat(dst, now, id, "Can you see the bridge from where you are?", other, extra)
+	case chat:
+		return c.appendChat(dst, now, id, "Moving to checkpoint, estimate five minutes.", nil, extra)
+	default:
+		return c.appendDrawing(dst, now, id, extra)
+	}
 }
 
 // drain waits until everything that was sent has come, or nothing new comes
 // for a second, or the time is up.
 func (l *load) drain(ctx context.Context) {
-	var sent int64
+	var wanted int64
 	for i := range l.senders {
-		sent += l.senders[i].sent
+		wanted += l.senders[i].wanted
 	}
 	end := l.now() + int64(l.Drain)
 	last, since := int64(-1), l.now()
@@ -243,7 +293,7 @@ func (l *load) drain(ctx context.Context) {
 			got += t.unique()
 		}
 		switch {
-		case got >= sent*int64(l.Clients-1), got == last && l.now()-since > int64(time.Second):
+		case got >= wanted, got == last && l.now()-since > int64(time.Second):
 			return
 		case got != last:
 			last, since = got, l.now()

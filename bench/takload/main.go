@@ -35,7 +35,9 @@ type root struct {
 // target is where to connect to and as whom.
 type target struct {
 	Addr        string        `help:"Address of the TLS stream." default:"127.0.0.1:8089"`
-	Certs       string        `help:"Folder that 'takd cert issue NAME --out DIR' wrote: NAME.pem and NAME.key, ca.pem. Several names are dealt out to the clients in turn." required:"" placeholder:"DIR"`
+	Certs       string        `help:"Folder that 'takd cert issue NAME --out DIR' wrote: NAME.pem and NAME.key, ca.pem. Several names are dealt out to the clients in turn." placeholder:"DIR"`
+	Plain       bool          `help:"Connect without TLS, to an input of the kind tcp."`
+	TLS         string        `name:"tls" help:"Version of TLS: 1.2, 1.3 or any." enum:"any,1.2,1.3" default:"any"`
 	Protocol    string        `help:"xml, protobuf (negotiated), or mixed: every second client." enum:"xml,protobuf,mixed" default:"mixed"`
 	ConnectRate int           `help:"New connections per second." default:"200"`
 	Timeout     time.Duration `help:"Longest time for one client to connect and negotiate." default:"20s"`
@@ -43,8 +45,11 @@ type target struct {
 
 // Validate is called by kong.
 func (t *target) Validate() error {
-	if t.ConnectRate < 1 {
+	switch {
+	case t.ConnectRate < 1:
 		return fmt.Errorf("--connect-rate %d: want 1 or more", t.ConnectRate)
+	case !t.Plain && t.Certs == "":
+		return errors.New("--certs DIR or --plain is required")
 	}
 	return nil
 }

@@ -14,11 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"takd/cot"
+	"takd/cot/frame"
 )
 
 func shortRun(h *hub, protocol string) *runCmd {
 	return &runCmd{
-		target:  target{Addr: h.addr, Certs: h.certs, Protocol: protocol, ConnectRate: 1000, Timeout: 20 * time.Second},
+		target:  target{Addr: h.addr, Certs: h.certs, Plain: h.plain, Protocol: protocol, ConnectRate: 1000, Timeout: 20 * time.Second},
 		Clients: 6, Publishers: 4, Rate: 100, Mix: "mixed", Warmup: 100 * time.Millisecond, Duration: 500 * time.Millisecond,
 		Drain: 10 * time.Second, ServerPID: os.Getpid(),
 	}
@@ -34,7 +35,7 @@ func TestRunCountsDeliveries(t *testing.T) {
 			}
 			type counts struct{ Due, Sent, Expected, Delivered, Duplicates, Disorder int64 }
 			got := counts{rep.Due, rep.Sent, rep.Expected, rep.Delivered, rep.Duplicates, rep.Disorder}
-			want := counts{Due: 200, Sent: 200, Expected: 1000, Delivered: 1000}
+			want := counts{Due: 200, Sent: 200, Expected: 984, Delivered: 984} // 4 of them go to one client, not to 5
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
@@ -51,17 +52,27 @@ func TestRunCountsDeliveries(t *testing.T) {
 	}
 }
 
+// Without TLS it is the same.
+func TestRunPlain(t *testing.T) {
+	rep, err := shortRun(startHub(t, &hub{plain: true}), "mixed").measure(t.Context())
+	if err != nil || rep.Ratio != 1 || rep.Delivered == 0 {
+		t.Errorf("measure = %+v, %v; want everything delivered", rep, err)
+	}
+}
+
 func TestRunSeesFaults(t *testing.T) {
 	tests := map[string]struct {
 		hub   *hub
 		check func(*report) bool
 	}{
-		"loss":       {&hub{dropEvery: 10}, func(r *report) bool { return r.Ratio < 0.95 && r.Ratio > 0.8 && r.Incomplete > 0 }},
-		"duplicates": {&hub{twice: true}, func(r *report) bool { return r.Ratio == 1 && r.Duplicates == r.Delivered }},
+		"loss":          {&hub{dropEvery: 10}, func(r *report) bool { return r.Ratio < 0.95 && r.Ratio > 0.8 && r.Incomplete > 0 }},
+		"direct to all": {&hub{broadcast: true}, func(r *report) bool { return r.Ratio == 1 && r.Strays == 16 && r.Duplicates == 0 }},
+		"disorder":      {&hub{swap: true}, func(r *report) bool { return r.Disorder > 300 && r.Duplicates == 0 }},
+		"duplicates":    {&hub{twice: true}, func(r *report) bool { return r.Ratio == 1 && r.Duplicates == r.Delivered }},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := shortRun(startHub(t, tc.hub), "mixed")
+			r := shortRun(startHub(t, tc.hub), "xml")
 			rep, err := r.measure(t.Context())
 			if err != nil || !tc.check(rep) {
 				t.Errorf("measure = %+v, %v", rep, err)
@@ -122,7 +133,12 @@ func TestCommandLine(t *testing.T) {
 	}{
 		"passes":        {append([]string{"--min-ratio", "1", "--max-p99", "1m"}, small...), exitOK},
 		"p99 too high":  {append([]string{"--max-p99", "1ns"}, small...), exitFailed},
-		"no folder":     {[]string{"--certs", ""}, exitFailed},
+		"exact":         {append([]string{"--exact"}, small...), exitOK},
+		"idle":          {append([]string{"--mode", "idle", "--exact", "--min-ratio", "1", "--max-p99", "1ms"}, small...), exitOK},
+		"TLS 1.2":       {append([]string{"--tls", "1.2", "--min-ratio", "1"}, small...), exitOK},
+		"idle publish":  {append([]string{"--mode", "idle", "--publishers", "1"}, at...), exitUsage},
+		"TLS 1.1":       {append([]string{"--tls", "1.1"}, at...), exitUsage},
+		"no folder":     {[]string{"--certs", "nowhere"}, exitFailed},
 		"no --certs":    {nil, exitUsage},
 		"bad clients":   {append([]string{"--clients", "1"}, at...), exitUsage},
 		"unknown flag":  {[]string{"--nope"}, exitUsage},
@@ -151,7 +167,7 @@ func TestCommandLine(t *testing.T) {
 func TestEvents(t *testing.T) {
 	p, other := loadPerson(7, 3), loadPerson(7, 4)
 	now := time.Unix(1_760_000_000, 0)
-	m := mark{run: 7, sender: 3, seq: 9, due: now.UnixNano()}
+	m := mark{run: 7, sender: 3, seq: 9, due: now.UnixNano(), to: 5}
 	extra := m.append(nil)
 	tests := map[string]struct {
 		xml []byte
@@ -174,6 +190,11 @@ func TestEvents(t *testing.T) {
 			}
 			for _, proto := range []bool{false, true} {
 				wire, err := toWire(nil, tc.xml, proto, &ev)
+				var d frame.Decoder
+				var back cot.Event
+				if kind, _, err := d.Next(wire, &back); kind != frame.Event || (len(back.Dests) == 1) != (name == "chat to one") {
+					t.Errorf("Next, protobuf %v: kind %v, %v, destinations %q", proto, kind, err, back.Dests)
+				}
 				if got, ok := findMark(wire); err != nil || !ok || got != m {
 					t.Errorf("findMark, protobuf %v = %+v, %v, %v; want %+v", proto, got, ok, err, m)
 				}
@@ -183,7 +204,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestFindMarkRefuses(t *testing.T) {
-	for _, in := range []string{"", "<event/>", "<__takload", `<__takload r="1" s="2" n="3"/>`, `<__takload r="x" s="2" n="3" t="4"/>`, `<__takload r="1" s="99999999999" n="3" t="4"/>`} {
+	for _, in := range []string{"", "<event/>", "<__takload", `<__takload r="1" s="2" n="3"/>`, `<__takload r="x" s="2" n="3" t="4"/>`, `<__takload r="1" s="99999999999" n="3" t="4" d="0"/>`, `<__takload r="1" s="2" n="3" t="4"/>`} {
 		if m, ok := findMark([]byte(in)); ok {
 			t.Errorf("findMark(%q) = %+v, true; want false", in, m)
 		}
@@ -224,7 +245,7 @@ func TestWindow(t *testing.T) {
 }
 
 func TestLatencyIsFromWhenItWasDue(t *testing.T) {
-	l := &load{tallies: []*tally{newTally(1)}, runCmd: &runCmd{Duration: time.Second}, crowd: &crowd{}}
+	l := &load{tallies: []*tally{newTally(0, 1)}, runCmd: &runCmd{Duration: time.Second}, crowd: &crowd{}}
 	l.tallies[0].open(1000, 2_000_000_000)
 	for i := range 1000 {
 		due := int64(1000 + i)
@@ -232,7 +253,7 @@ func TestLatencyIsFromWhenItWasDue(t *testing.T) {
 	}
 	l.tallies[0].add(mark{seq: 2000, due: 999}, 5_000_000_000, 700)           // warm-up
 	l.tallies[0].add(mark{seq: 2001, due: 2_000_000_000}, 5_000_000_000, 700) // too late
-	rep := l.report(usage{})
+	rep := l.report(usage{}, usage{})
 	for name, v := range map[string][2]float64{
 		"p50": {rep.Latency.P50, 500}, "p99": {rep.Latency.P99, 990}, "max": {rep.Latency.Max, 1000}, "min": {rep.Latency.Min, 1},
 	} {

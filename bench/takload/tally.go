@@ -18,6 +18,7 @@ const (
 // count for anything but order.
 type tally struct {
 	mu       sync.Mutex // the receiver adds while drain looks
+	me       int
 	from, to int64
 	senders  []window
 	hist     histogram
@@ -25,6 +26,7 @@ type tally struct {
 	events     int64 // distinct events
 	duplicates int64
 	disorder   int64 // came after a later one of the same sender
+	strays     int64 // were for another client
 	bytes      int64
 }
 
@@ -34,7 +36,7 @@ type window struct {
 	seen uint64 // bit k: top-k was seen
 }
 
-func newTally(senders int) *tally { return &tally{senders: make([]window, senders)} }
+func newTally(me, senders int) *tally { return &tally{me: me, senders: make([]window, senders)} }
 
 // open sets what is measured. Nothing counts before.
 func (t *tally) open(from, to int64) {
@@ -58,6 +60,10 @@ func (t *tally) add(m mark, now int64, size int) {
 	defer t.mu.Unlock()
 	again, late := t.senders[m.sender].add(m.seq)
 	if m.due < t.from || m.due >= t.to {
+		return
+	}
+	if m.to != 0 && m.to != t.me+1 {
+		t.strays++
 		return
 	}
 	if again {
