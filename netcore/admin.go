@@ -64,6 +64,9 @@ func (c *client) info() ClientInfo {
 		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Drops, Queue: c.Queued(),
 	}
 	i.RateIn, i.RateOut = c.Stats.Rates()
+	if c.lag != nil {
+		i.Queue += c.lag.Bytes()
+	}
 	if c.Format == cot.Proto {
 		i.Protocol = "protobuf"
 	}
@@ -123,7 +126,7 @@ func (e *Engine) each(fits func(*client) bool, f func(*loop, *client)) int {
 
 // live are the options that hold at once; the others need a restart.
 var live = []string{
-	"MaxEvent", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
+	"MaxEvent", "SoftLimit", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
 	"Auth", "TLS", "Log", "Version", "ServerID",
 }
 

@@ -152,6 +152,10 @@ func (l *loop) bury(c *client) {
 		}
 	}
 	c.Drop()
+	if c.lag != nil {
+		c.lag.Release()
+		c.lag = nil
+	}
 }
 
 // goodbye tells those in reach, but for those who are in reach of still, that
@@ -191,6 +195,7 @@ func (l *loop) regroup(c *client, reach *session.Reach) {
 		m := msg.Get()
 		m.SetXML(c.SA.Bytes(cot.XML))
 		m.Class, m.In, m.Except, m.Sender = msg.Position, reach.In.Bits, old.In.Bits, c.ID
+		m.UID = append(m.UID[:0], c.UID()...)
 		m.Origin, m.Received, m.NoArchive = c.origin, l.now.UnixMilli(), true
 		l.broadcast(m)
 		m.Release()

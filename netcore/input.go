@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
-	"time"
 
 	"takd/cot"
 	"takd/cot/frame"
@@ -292,9 +291,8 @@ func (l *loop) catchUp() {
 	}
 	clear(l.lagging[len(left):])
 	l.lagging = left
-	if len(left) > 0 && !l.waiting {
-		l.waiting = true
-		time.AfterFunc(replayEvery, func() { l.call(func() { l.waiting = false }) })
+	if len(left) > 0 {
+		l.lookAgain()
 	}
 }
 
@@ -331,6 +329,9 @@ func (l *loop) replaySome(c *client) bool {
 
 // joinBucket puts c among the receivers with its view and encoding.
 func (l *loop) joinBucket(c *client) {
+	if c.lag != nil {
+		return // when it has caught up
+	}
 	out := c.Reach.Load().Out
 	for _, b := range l.buckets {
 		if b.Format == c.Format && b.Out.Key() == out.Key() {

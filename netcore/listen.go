@@ -292,7 +292,8 @@ func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, in Input)
 		l.stats.malformed.Add(1)
 		return
 	}
-	m.Origin, m.In, m.Received, m.Class = origin, groups, l.splice.Millis, classify(ev.Type)
+	m.Origin, m.In, m.Received = origin, groups, l.splice.Millis
+	classify(m, ev)
 	m.NoArchive, m.Local = !*in.Archive, !*in.Federated
 	m.Oversize = m.Size() > l.e.opts.Load().MaxEvent
 	l.route(nil, ev, m)

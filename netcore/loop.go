@@ -32,10 +32,11 @@ type client struct {
 	loop     *loop
 	entry    router.Entry
 	origin   *msg.Origin
-	reason   string // why it was closed
-	checking bool   // its password is being checked
-	asked    int    // loops that have not sent their positions yet
-	offered  bool   // it was told that protobuf is spoken here
+	lag      *session.Lag // while it is behind; then it is in no bucket
+	reason   string       // why it was closed
+	checking bool         // its password is being checked
+	asked    int          // loops that have not sent their positions yet
+	offered  bool         // it was told that protobuf is spoken here
 }
 
 // loop owns its share of the clients. Everything but the mailbox belongs to
@@ -47,6 +48,8 @@ type loop struct {
 	clients map[uint64]*client
 	buckets []*router.Bucket
 	lagging []*client // their replay is not done
+	behind  []*client // read too slowly to share a bucket
+	falling []*client // are about to be
 	waiting bool      // a timer will look at them again
 	direct  []*client // have own bytes to flush
 	dead    []*client // closed, not yet buried
@@ -137,6 +140,11 @@ func (l *loop) leave() {
 		l.depth--
 		return
 	}
+	for i, c := range l.falling {
+		l.fallBehind(c)
+		l.falling[i] = nil
+	}
+	l.falling = l.falling[:0]
 	for len(l.dead) > 0 {
 		c := l.dead[len(l.dead)-1]
 		l.dead = l.dead[:len(l.dead)-1]
@@ -279,6 +287,7 @@ func (l *loop) flushAll() {
 	}
 	l.direct = l.direct[:0]
 	l.catchUp()
+	l.catchUpBehind()
 	l.need = false
 }
 
@@ -341,4 +350,9 @@ func (l *loop) write(s *session.Session, plain []byte) {
 	l.stats.bytesOut.Add(uint64(len(plain)))
 	l.stats.writes.Add(1)
 	_, _ = s.Conn.Write(l.out) // an error has closed the session already
+	if s.Live() && s.Conn.OutboundBuffered() > l.e.opts.Load().SoftLimit {
+		if c := l.clients[s.ID]; c.lag == nil && c.bucket != nil {
+			l.falling = append(l.falling, c)
+		}
+	}
 }

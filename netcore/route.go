@@ -30,7 +30,7 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 	in := c.Reach.Load().In.Bits
 	m.Sender, m.Origin, m.In = c.ID, c.origin, in
 	m.Received = l.splice.Millis
-	m.Class = classify(ev.Type)
+	classify(m, ev)
 	m.NoArchive = ev.MartiArchive == cot.No || (c.NoArchive && ev.MartiArchive != cot.Yes)
 	m.Local = c.Local
 	if m.Oversize = m.Size() > l.e.opts.Load().MaxEvent; m.Oversize {
@@ -53,14 +53,16 @@ func addressed(ev *cot.Event) bool {
 }
 
 // classify says what a slow client may lose: positions, never anything else.
-func classify(typ []byte) msg.Class {
+func classify(m *msg.Msg, ev *cot.Event) {
 	switch {
-	case bytes.HasPrefix(typ, []byte("a-")):
-		return msg.Position
-	case bytes.HasPrefix(typ, []byte("b-t-f")):
-		return msg.Chat
+	case bytes.HasPrefix(ev.Type, []byte("a-")):
+		m.Class = msg.Position
+		m.UID = append(m.UID[:0], ev.UID...)
+	case bytes.HasPrefix(ev.Type, []byte("b-t-f")):
+		m.Class = msg.Chat
+	default:
+		m.Class = msg.Control
 	}
-	return msg.Control
 }
 
 // destinations sums up an event's <dest> elements.
@@ -160,6 +162,9 @@ func (l *loop) deliver(m *msg.Msg) {
 		b.Dirty = true
 		l.need = true
 	}
+	if len(l.behind) > 0 {
+		l.deliverBehind(m)
+	}
 }
 
 // routeDirect gives m to the clients that ev names. Chat for one that is away
@@ -211,6 +216,10 @@ func (l *loop) deliverTo(c *client, m *msg.Msg) {
 		if id := identity(c); id != nil && m.Class == msg.Chat {
 			l.e.absent.Keep(m, []byte(id.UID), nil, l.now)
 		}
+		return
+	}
+	if c.lag != nil {
+		l.keepBehind(c, m)
 		return
 	}
 	b := m.Bytes(c.Format)

@@ -11,9 +11,10 @@ import (
 	"takd/netcore"
 )
 
-// A client that reads nothing is closed at the limit; the others get everything.
+// A client that reads nothing is closed when too much waits for it that may not
+// be left out; the others get everything.
 func TestSlowClient(t *testing.T) {
-	s := start(t, nil, func(o *netcore.Options) { o.HardLimit, o.SendBuffer = 256<<10, 16<<10 })
+	s := start(t, nil, func(o *netcore.Options) { o.HardLimit, o.SoftLimit, o.SendBuffer = 256<<10, 64<<10, 16<<10 })
 	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
 	raw, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -29,7 +30,7 @@ func TestSlowClient(t *testing.T) {
 	const n = 3000
 	text := strings.Repeat("x", 1000)
 	for i := range n {
-		ann.send(event("e", "a-f-G", fmt.Sprintf("<remarks>n%d. %s</remarks>", i, text)))
+		ann.send(event("e", "b-m-r", fmt.Sprintf("<remarks>n%d. %s</remarks>", i, text)))
 		if i%50 == 0 {
 			bob.waitSeen(fmt.Sprintf("<remarks>n%d. ", i)) // bob keeps up
 		}
@@ -49,9 +50,7 @@ func TestSlowClient(t *testing.T) {
 
 // Less than the limit, but no progress: closed as well.
 func TestStalledClient(t *testing.T) {
-	s := start(t, nil, func(o *netcore.Options) {
-		o.StallLimit, o.SendBuffer, o.HardLimit = time.Second, 16<<10, 64<<20
-	})
+	s := start(t, nil, func(o *netcore.Options) { o.StallLimit, o.SendBuffer = time.Second, 16<<10 })
 	ann := s.bound(t, "ann")
 	raw, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -68,6 +67,68 @@ func TestStalledClient(t *testing.T) {
 		ann.send(event("e", "a-f-G", "<remarks>"+strings.Repeat("x", 4000)+"</remarks>"))
 	}
 	ann.expect("t-x-d-d", "uid-stuck")
+}
+
+// A client that stops reading loses old positions, and only those: when it reads
+// again it gets every chat, and of each uid the newest position soon after.
+func TestConflation(t *testing.T) {
+	for _, encoding := range []string{"xml", "protobuf"} {
+		t.Run(encoding, func(t *testing.T) { conflate(t, encoding == "protobuf") })
+	}
+}
+
+func conflate(t *testing.T, negotiate bool) {
+	s := start(t, nil, func(o *netcore.Options) { o.SoftLimit, o.SendBuffer = 32<<10, 16<<10 })
+	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
+	conn, err := tls.Dial("tcp", s.addr, clientTLS("pause", tls.VersionTLS13))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := &gated{Conn: conn, open: make(chan struct{}, 1)}
+	gate.open <- struct{}{}
+	pause := newPhone(t, "pause", gate)
+	pause.expect("t-x-takp-v")
+	if negotiate {
+		pause.negotiate()
+	}
+	<-gate.open // no more reads
+	const rounds, uids = 300, 20
+	text := strings.Repeat("x", 500)
+	for i := range rounds {
+		for u := range uids {
+			ann.send(event(fmt.Sprintf("u%d", u), "a-f-G", fmt.Sprintf("<remarks>n%d. %s</remarks>", i, text)))
+		}
+		ann.send(event(fmt.Sprintf("c%d", i), "b-t-f", fmt.Sprintf("<remarks>chat %d.</remarks>", i)))
+		bob.waitSeen(fmt.Sprintf("<remarks>chat %d.</remarks>", i))
+	}
+	until(t, "positions give way", func() bool { return s.metric("takd_positions_conflated_total") > rounds })
+	gate.open <- struct{}{}
+	for u := range uids {
+		pause.waitSeen(fmt.Sprintf(`uid="u%d"`, u), fmt.Sprintf("<remarks>n%d. ", rounds-1))
+	}
+	all := strings.Join(pause.seen, "")
+	for i := range rounds {
+		if n := strings.Count(all, fmt.Sprintf("<remarks>chat %d.</remarks>", i)); n != 1 {
+			t.Errorf("chat %d came %d times, want once", i, n)
+		}
+	}
+	if n := strings.Count(all, "<remarks>n"); n >= rounds*uids {
+		t.Errorf("%d positions came: nothing was left out", n)
+	}
+	ann.send(event("after", "a-f-G", ""))
+	pause.expect(`uid="after"`) // and it takes part again
+}
+
+// gated is a connection that is read only while the gate is open.
+type gated struct {
+	net.Conn
+	open chan struct{}
+}
+
+func (g *gated) Read(p []byte) (int, error) {
+	<-g.open
+	g.open <- struct{}{}
+	return g.Conn.Read(p)
 }
 
 // Several slow clients share a batch with fast ones; nobody's stream is torn.

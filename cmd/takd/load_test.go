@@ -20,7 +20,7 @@ func TestLoad(t *testing.T) {
 	w.takd("cert", "issue", "load", "--ecdsa", "--count", "10", "--out", certs)
 	var out, errs bytes.Buffer
 	cmd := exec.Command(takload, "run", "--addr", w.srv.Status().Listeners["tls"], "--certs", certs, "--protocol", "mixed",
-		"--clients", "40", "--rate", "2", "--warmup", "1s", "--duration", "3s", "--min-ratio", "1", "--json")
+		"--clients", "40", "--rate", "2", "--warmup", "1s", "--duration", "3s", "--min-ratio", "1", "--exact", "--json")
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("takload: %v\n%s%s", err, out.String(), errs.String())

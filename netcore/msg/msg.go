@@ -45,6 +45,7 @@ type Msg struct {
 	In       group.Bits // receivers share one of these groups
 	Except   group.Bits // and none of these; usually nil
 	Received int64      // Unix milliseconds
+	UID      []byte     // of the event, where Class is Position; its own memory
 
 	// For taps.
 	Origin    *Origin
@@ -94,6 +95,7 @@ func (m *Msg) Release() {
 	}
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
 	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
+	m.UID = m.UID[:0]
 	m.Superseded.Store(false)
 	pool.Put(m)
 }
