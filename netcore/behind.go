@@ -53,7 +53,7 @@ func (l *loop) catchUpBehind() {
 		if !c.Live() {
 			return true
 		}
-		for c.Live() && c.Conn.OutboundBuffered() <= replayChunk/2 {
+		for c.Live() && c.Conn.OutboundBuffered() == 0 {
 			if !l.writeBehind(c) {
 				c.lag = nil
 				l.joinBucket(c)

@@ -298,8 +298,8 @@ func (l *loop) catchUp() {
 
 // replaySome reports whether there is more to replay to c.
 func (l *loop) replaySome(c *client) bool {
-	for range 4 {
-		if len(c.Replay) == 0 || !c.Live() || c.Conn.OutboundBuffered() > replayChunk/2 {
+	for range 16 {
+		if len(c.Replay) == 0 || !c.Live() || c.Conn.OutboundBuffered() > 0 {
 			break
 		}
 		chunk := l.compose[:0]

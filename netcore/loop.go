@@ -15,7 +15,7 @@ import (
 
 const (
 	batchSize   = 64 << 10              // a batch of this size is flushed at once
-	replayChunk = 64 << 10              // replayed events given to a client at one time
+	replayChunk = 16 << 10              // replayed events given to a client at one time: what thousands that join at once may make gnet hold, each
 	replayEvery = 10 * time.Millisecond // how soon a client that lags behind its replay is looked at again
 )
 

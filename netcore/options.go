@@ -130,7 +130,7 @@ type Options struct {
 	HandshakesPerIP   int           `yaml:"handshakes_per_ip"   help:"Handshakes under way from one IP address." default:"4096"`
 
 	SendBuffer  int           `yaml:"send_buffer"  help:"Kernel send buffer of one client, in bytes: what it may be behind before takd notices." default:"262144"`
-	SoftLimit   int           `yaml:"soft_limit"   help:"A client with more bytes than this waiting for it gets only the newest position of each uid, until it has read them." default:"262144"`
+	SoftLimit   int           `yaml:"soft_limit"   help:"A client with more bytes than this waiting for it gets only the newest position of each uid, until it has read them." default:"131072"`
 	HardLimit   int           `yaml:"hard_limit"   help:"A client with more bytes than this waiting for it is closed." default:"4194304"`
 	StallLimit  time.Duration `yaml:"stall_limit"  help:"A client that takes nothing for so long while bytes wait for it is closed." default:"30s"`
 	MailboxSize int           `yaml:"mailbox_size" help:"Bytes that may wait between two event loops. Positions beyond are dropped and counted, and everything beyond four times as much." default:"67108864"`
@@ -177,7 +177,7 @@ func (o Options) WithDefaults() Options {
 	def(&o.Handshakes, 8192)
 	def(&o.HandshakesPerIP, 4096)
 	def(&o.SendBuffer, 256<<10)
-	def(&o.SoftLimit, 256<<10)
+	def(&o.SoftLimit, 128<<10)
 	def(&o.HardLimit, 4<<20)
 	def(&o.StallLimit, 30*time.Second)
 	def(&o.MailboxSize, 64<<20)
