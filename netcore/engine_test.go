@@ -433,3 +433,34 @@ func TestStop(t *testing.T) {
 		t.Errorf("stopped twice: %v", err)
 	}
 }
+
+// Nobody can move another user's live client on the map, or take its messages.
+func TestUIDOfAnother(t *testing.T) {
+	s := start(t, nil)
+	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
+	eve := s.online(t, "eve")
+	theft := strings.Replace(sa("bob", "<remarks>stolen</remarks>"), `callsign="bob"`, `callsign="eve"`, 1)
+	eve.send(theft)
+	eve.send(sa("eve", "<remarks>honest</remarks>"))
+	ann.expect("honest")
+	ann.never("stolen")
+	ann.send(event("m", "b-t-f", `<remarks>to bob</remarks><marti><dest uid="uid-bob"/></marti>`))
+	bob.expect("to bob")
+	eve.ping()
+	eve.never("to bob")
+	if n := s.metric("takd_uids_refused_total"); n != 1 {
+		t.Errorf("refused = %d, want 1", n)
+	}
+	// The same user on a second connection is the same client.
+	again := s.online(t, "bob")
+	again.send(sa("bob", "<remarks>from the new network</remarks>"))
+	ann.expect("from the new network")
+	// What others send about a uid that is nobody's client passes.
+	o, _ := options(nil)
+	o.Inputs[0].Address, o.UIDPolicy = s.addr, netcore.UIDAllow
+	if _, err := s.Apply(o); err != nil {
+		t.Fatal(err)
+	}
+	eve.send(theft)
+	ann.expect("stolen")
+}

@@ -139,6 +139,9 @@ func (l *loop) event(c *client, ev *cot.Event) {
 	}
 	sa := len(ev.Contact.Callsign) > 0 && len(ev.Contact.Endpoint) > 0
 	if sa {
+		if l.stolen(c, ev) {
+			return
+		}
 		l.bind(c, ev)
 	}
 	l.publish(c, ev, sa)
@@ -190,6 +193,25 @@ func (l *loop) negotiate(c *client, ev *cot.Event) {
 		c.Decoder.ProtoOnly = true
 	}
 	l.joinBucket(c)
+}
+
+// stolen reports whether ev is the position of a client that another user has
+// connected, and is not to be believed. Anonymous clients have no user to tell
+// them apart, so their uids are anybody's.
+func (l *loop) stolen(c *client, ev *cot.Event) bool {
+	if id := c.Ident.Load(); id != nil && string(ev.UID) == id.UID || l.e.opts.Load().UIDPolicy == UIDAllow {
+		return false // its own, checked when it was bound
+	}
+	if !l.e.directory.Taken(ev.UID, c.User, c.Anonymous) {
+		return false
+	}
+	c.Stats.Drops++
+	l.stats.stolen.Add(1)
+	if !c.warned {
+		c.warned = true
+		l.e.log.Warn("client claims the uid of another user's live client", "user", c.User, "peer", c.Remote, "uid", string(ev.UID))
+	}
+	return true
 }
 
 // bind makes c known by the uid and callsign of its SA, again on each change.

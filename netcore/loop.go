@@ -37,6 +37,7 @@ type client struct {
 	checking bool         // its password is being checked
 	asked    int          // loops that have not sent their positions yet
 	offered  bool         // it was told that protobuf is spoken here
+	warned   bool         // of a uid that is not its
 }
 
 // loop owns its share of the clients. Everything but the mailbox belongs to

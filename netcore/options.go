@@ -27,7 +27,7 @@ import (
 // ErrOptions wraps everything that Validate finds.
 var ErrOptions = errors.New("messaging")
 
-// Protocols and ways to authenticate of an Input.
+// Protocols and ways to authenticate of an Input, and values of UIDPolicy.
 const (
 	TLS = "tls"
 	TCP = "tcp"
@@ -36,6 +36,9 @@ const (
 	AuthCert      = "cert"      // the TLS client certificate says who it is
 	AuthPassword  = "password"  // the <auth> preamble does
 	AuthAnonymous = "anonymous" // nobody asks
+
+	UIDRefuse = "refuse" // a live client's uid is its user's alone
+	UIDAllow  = "allow"  // anybody may send as anybody
 )
 
 // Input is one way in for CoT.
@@ -125,6 +128,8 @@ type Options struct {
 	Loops      int     `yaml:"loops"       help:"Event loops; 0 is one for each core." default:"0"`
 	FlowTags   *bool   `yaml:"flow_tags"   help:"Mark events that passed this server, and drop those that come back." default:"true"`
 
+	UIDPolicy string `yaml:"uid_policy"  help:"What happens to a client that claims the uid of another user's live client: refuse drops what it sends under that uid, allow passes it on." default:"refuse"`
+
 	HandshakeDeadline time.Duration `yaml:"handshake_deadline"  help:"A client that has not finished its TLS handshake or <auth> by then is closed." default:"10s"`
 	Handshakes        int           `yaml:"handshakes"          help:"Handshakes under way at one time." default:"8192"`
 	HandshakesPerIP   int           `yaml:"handshakes_per_ip"   help:"Handshakes under way from one IP address." default:"4096"`
@@ -171,6 +176,7 @@ func (o Options) WithDefaults() Options {
 	yes := true
 	def(&o.FlowTags, &yes)
 	def(&o.MaxEvent, cot.ClientSize)
+	def(&o.UIDPolicy, UIDRefuse)
 	def(&o.MaxClients, 16000)
 	def(&o.Loops, runtime.GOMAXPROCS(0))
 	def(&o.HandshakeDeadline, 10*time.Second)
@@ -223,6 +229,9 @@ func (o Options) Validate() error {
 	lasting("flush_max", o.FlushMax, o.FlushMin, time.Second)
 	if o.EmergencyPeriod > 0 {
 		lasting("emergency_period", o.EmergencyPeriod, time.Second, time.Hour)
+	}
+	if o.UIDPolicy != UIDRefuse && o.UIDPolicy != UIDAllow {
+		errs = append(errs, fmt.Errorf("%w: uid_policy %q: want refuse or allow", ErrOptions, o.UIDPolicy))
 	}
 	seen := make(map[string]bool)
 	for _, in := range o.Inputs {

@@ -70,6 +70,19 @@ func without(m map[string][]*Entry, key string, e *Entry) {
 	m[key] = list
 }
 
+// Taken reports whether uid is bound to a session of another user than this
+// one. Two anonymous sessions count as one user.
+func (d *Directory) Taken(uid []byte, user string, anonymous bool) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, e := range d.uid[string(uid)] {
+		if e.Session.User != user && (!anonymous || !e.Session.Anonymous) {
+			return true
+		}
+	}
+	return false
+}
+
 // AppendUID appends the sessions bound to uid that receive from one of the
 // groups in, each once, and reports whether there is one. A uid may have
 // several: a phone that changed networks.
