@@ -126,7 +126,7 @@ func (e *Engine) each(fits func(*client) bool, f func(*loop, *client)) int {
 
 // live are the options that hold at once; the others need a restart.
 var live = []string{
-	"MaxEvent", "UIDPolicy", "SoftLimit", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
+	"MaxEvent", "UIDPolicy", "LimitClient", "LimitUser", "LimitAddress", "SoftLimit", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
 	"Auth", "TLS", "Log", "Version", "ServerID",
 }
 

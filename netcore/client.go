@@ -40,6 +40,7 @@ func (l *loop) open(c *client, conn session.Conn) {
 // welcome makes c a receiver, and starts with the positions of the others.
 func (l *loop) welcome(c *client) {
 	c.State = session.Open
+	l.meter(c)
 	l.joinBucket(c)
 	l.replayAll(c)
 	l.offer(c)
@@ -151,6 +152,7 @@ func (l *loop) bury(c *client) {
 			l.goodbye(c, id, c.Reach.Load(), nil)
 		}
 	}
+	l.unmeter(c)
 	c.Drop()
 	if c.lag != nil {
 		c.lag.Release()

@@ -31,6 +31,7 @@ type Engine struct {
 	directory  *router.Directory
 	absent     *router.Absent
 	repeater   *router.Repeater
+	meters     meters
 	taps       []*router.Tap // fixed at Start
 	pool       *tlsio.Pool
 	tlsConfig  atomic.Pointer[tls.Config]

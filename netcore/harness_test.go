@@ -317,6 +317,18 @@ func (p *phone) ping() {
 	p.expect("t-x-c-t-r")
 }
 
+// burst writes n numbered events, each of its own uid, at once.
+func (p *phone) burst(n int) {
+	p.t.Helper()
+	var all strings.Builder
+	for i := range n {
+		all.WriteString(event(fmt.Sprintf("f%d", i), "b-m-p", fmt.Sprintf("<remarks>flood %d</remarks>", i)))
+	}
+	if _, err := p.conn.Write([]byte(all.String())); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // never checks that no event with these parts has come. Whoever calls it has
 // waited for a later event first.
 func (p *phone) never(parts ...string) {

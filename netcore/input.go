@@ -101,7 +101,9 @@ func (l *loop) cut(c *client, data []byte) []byte {
 				l.close(c, "event before <auth>")
 				return nil
 			}
-			l.event(c, &l.ev)
+			if l.event(c, &l.ev, len(data)) {
+				return data
+			}
 		case frame.Auth:
 			if c.State == session.Authenticating {
 				l.authenticate(c)
@@ -120,14 +122,28 @@ func (l *loop) cut(c *client, data []byte) []byte {
 	return data
 }
 
-// event handles one event of c. ev is valid until it returns.
-func (l *loop) event(c *client, ev *cot.Event) {
+// event handles one event of c, ev, which is valid until it returns. It reports
+// whether ev and what came with it, waiting bytes, are held for later instead.
+func (l *loop) event(c *client, ev *cot.Event, waiting int) (held bool) {
+	control := len(ev.Type) > 1 && ev.Type[0] == 't' && l.controlEvent(c, ev)
+	tooMuch := !control && l.flooding(c, ev)
+	if tooMuch && l.slow(c, waiting) {
+		return true
+	}
 	c.Stats.EventsIn++
 	c.Stats.LastEvent = l.now
 	l.stats.eventsIn.Add(1)
-	if len(ev.Type) > 1 && ev.Type[0] == 't' && l.controlEvent(c, ev) {
-		return
+	switch {
+	case tooMuch:
+		l.dropFlood(c)
+	case !control:
+		l.accept(c, ev)
 	}
+	return false
+}
+
+// accept checks an event that is for others, and publishes it.
+func (l *loop) accept(c *client, ev *cot.Event) {
 	switch {
 	case len(ev.UID) == 0 || len(ev.Type) == 0 || !ev.HasPoint:
 		l.stats.malformed.Add(1)

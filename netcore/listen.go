@@ -39,6 +39,8 @@ type packetInput struct {
 	conn    *net.UDPConn
 	in      Input
 	waiting atomic.Int32 // datagrams on their way to a loop
+	own     session.Meter
+	known   session.Known
 }
 
 // maxDatagrams is how many of one input may wait for a loop.
@@ -189,7 +191,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 	c := &client{}
 	c.ID = e.nextID.Add(1)
 	c.Remote, c.Since, c.Input = remote, time.Now(), in.Name
-	c.NoArchive, c.Local = !*in.Archive, !*in.Federated
+	c.NoArchive, c.Local, c.flood = !*in.Archive, !*in.Federated, in.Flood
 	c.Layer = new(tlsio.Plain)
 	var leaf *x509.Certificate
 	if in.Protocol == TLS {
@@ -257,6 +259,11 @@ func (e *Engine) readPackets(p *packetInput) {
 		e.stats.bytesIn.Add(uint64(n))
 		if frame.ScanMesh(buf[:n], &ev) != nil || len(ev.UID) == 0 || len(ev.Type) == 0 || !ev.HasPoint {
 			e.stats.malformed.Add(1)
+			continue
+		}
+		limit := e.opts.Load().LimitClient
+		if !p.own.Take(limit, nanotime(), n, limit.UIDs > 0 && p.known.Fresh(ev.UID)) {
+			e.stats.flooded.Add(1)
 			continue
 		}
 		loops := e.allLoops()

@@ -28,16 +28,22 @@ type host interface {
 // client is a session with its places in this loop.
 type client struct {
 	session.Session
-	bucket   *router.Bucket
-	loop     *loop
-	entry    router.Entry
-	origin   *msg.Origin
-	lag      *session.Lag // while it is behind; then it is in no bucket
-	reason   string       // why it was closed
-	checking bool         // its password is being checked
-	asked    int          // loops that have not sent their positions yet
-	offered  bool         // it was told that protobuf is spoken here
-	warned   bool         // of a uid that is not its
+	bucket        *router.Bucket
+	loop          *loop
+	entry         router.Entry
+	origin        *msg.Origin
+	lag           *session.Lag // while it is behind; then it is in no bucket
+	reason        string       // why it was closed
+	checking      bool         // its password is being checked
+	asked         int          // loops that have not sent their positions yet
+	offered       bool         // it was told that protobuf is spoken here
+	warned        bool         // of a uid that is not its
+	flooded       bool         // was logged
+	slowed        bool         // is on the loop's list of slowed clients
+	flood         string       // policy of its input
+	own           session.Meter
+	known         session.Known
+	user, address *sharedMeter
 }
 
 // loop owns its share of the clients. Everything but the mailbox belongs to
@@ -52,20 +58,22 @@ type loop struct {
 	behind  []*client // read too slowly to share a bucket
 	falling []*client // are about to be
 	waiting bool      // a timer will look at them again
+	slowed  []*client // sent too much: the rest waits
 	direct  []*client // have own bytes to flush
 	dead    []*client // closed, not yet buried
 	depth   int       // turns inside each other: closing re-enters
 	need    bool      // something waits to be flushed
 
 	// Scratch, reused for each event or receiver.
-	ev      cot.Event
-	plain   []byte
-	out     []byte
-	compose []byte
-	control []byte
-	found   []*router.Entry
-	narrow  []group.Bits
-	outbox  [][]parcel // by loop: pushed at the end of the turn
+	ev       cot.Event
+	plain    []byte
+	out      []byte
+	compose  []byte
+	control  []byte
+	found    []*router.Entry
+	narrow   []group.Bits
+	resuming []*client
+	outbox   [][]parcel // by loop: pushed at the end of the turn
 
 	gathered int // bytes of unfinished events, of all clients
 	now      time.Time
@@ -273,6 +281,9 @@ func (l *loop) flushAll() {
 		}
 	}()
 	l.drain()
+	if len(l.slowed) > 0 {
+		l.resume()
+	}
 	for _, b := range l.buckets {
 		if b.Dirty {
 			l.flushBucket(b)

@@ -22,6 +22,7 @@ import (
 
 	"takd/cot"
 	"takd/netcore/group"
+	"takd/netcore/session"
 )
 
 // ErrOptions wraps everything that Validate finds.
@@ -49,6 +50,7 @@ type Input struct {
 	Auth      string   `yaml:"auth,omitempty"     help:"cert (tls), password (<auth> preamble; over tls a certificate is needed too) or anonymous (tcp, udp)."`
 	Groups    []string `yaml:"groups,omitempty"   help:"Groups of anonymous clients; __ANON__ when empty."`
 	Archive   *bool    `yaml:"archive,omitempty"  help:"Keep its events in the history." default:"true"`
+	Flood     string   `yaml:"flood,omitempty"    help:"What happens to a client that exceeds its limits: drop what is too much, slow it down (1 MiB waits), or close it." default:"drop"`
 	Federated *bool    `yaml:"federated,omitempty" help:"Pass its events to federated servers." default:"true"`
 }
 
@@ -71,6 +73,7 @@ func (in Input) withDefaults() Input {
 	yes := true
 	def(&in.Archive, &yes)
 	def(&in.Federated, &yes)
+	def(&in.Flood, FloodDrop)
 	if in.Name == "" {
 		_, port, _ := net.SplitHostPort(in.Address)
 		in.Name = in.Protocol + port
@@ -94,6 +97,9 @@ func (in Input) validate() error {
 		bad("auth", in.Auth, "anonymous: a datagram carries no credentials")
 	case in.Auth != AuthCert && in.Auth != AuthPassword && in.Auth != AuthAnonymous:
 		bad("auth", in.Auth, "cert, password or anonymous")
+	}
+	if in.Flood != FloodDrop && in.Flood != FloodSlow && in.Flood != FloodClose {
+		bad("flood", in.Flood, "drop, slow or close")
 	}
 	if _, _, err := net.SplitHostPort(in.Address); err != nil {
 		bad("address", in.Address, "host:port or :port")
@@ -129,6 +135,10 @@ type Options struct {
 	FlowTags   *bool   `yaml:"flow_tags"   help:"Mark events that passed this server, and drop those that come back." default:"true"`
 
 	UIDPolicy string `yaml:"uid_policy"  help:"What happens to a client that claims the uid of another user's live client: refuse drops what it sends under that uid, allow passes it on." default:"refuse"`
+
+	LimitClient  session.Rate `yaml:"limit_client"  help:"What one connection, or one input of datagrams, may send for longer than three seconds."`
+	LimitUser    session.Rate `yaml:"limit_user"    help:"What all connections of one user may send."`
+	LimitAddress session.Rate `yaml:"limit_address" help:"What all connections from one IP address may send; a NAT may hide many clients."`
 
 	HandshakeDeadline time.Duration `yaml:"handshake_deadline"  help:"A client that has not finished its TLS handshake or <auth> by then is closed." default:"10s"`
 	Handshakes        int           `yaml:"handshakes"          help:"Handshakes under way at one time." default:"8192"`
@@ -177,6 +187,9 @@ func (o Options) WithDefaults() Options {
 	def(&o.FlowTags, &yes)
 	def(&o.MaxEvent, cot.ClientSize)
 	def(&o.UIDPolicy, UIDRefuse)
+	def(&o.LimitClient.Events, 5000)
+	def(&o.LimitClient.Bytes, 16<<20)
+	def(&o.LimitClient.UIDs, 2000)
 	def(&o.MaxClients, 16000)
 	def(&o.Loops, runtime.GOMAXPROCS(0))
 	def(&o.HandshakeDeadline, 10*time.Second)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,4 +201,90 @@ func TestHalfClose(t *testing.T) {
 	}
 	ann.expect("t-x-d-d", "uid-bob")
 	bob.gone()
+}
+
+// A client that floods loses what is too much; the others get what is due.
+func TestFlood(t *testing.T) {
+	tests := map[string]func(*netcore.Options){
+		"client":  func(o *netcore.Options) { o.LimitClient.Events = 50 },
+		"user":    func(o *netcore.Options) { o.LimitUser.Events = 50 },
+		"address": func(o *netcore.Options) { o.LimitAddress.Events = 50 },
+		"bytes":   func(o *netcore.Options) { o.LimitClient.Bytes = 15_000 },
+		"uids":    func(o *netcore.Options) { o.LimitClient.UIDs = 50 },
+		"closing": func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 50, netcore.FloodClose },
+	}
+	for name, limit := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, nil, limit)
+			ann, bob, flood := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "flood")
+			flood.burst(1000)
+			if name == "closing" {
+				flood.gone()
+				ann.expect("t-x-d-d", "uid-flood")
+			} else {
+				flood.ping() // pings are answered all the same
+			}
+			bob.expect("<remarks>flood 30<")
+			if name == "address" {
+				until(t, "what is too much is dropped", func() bool { return s.metric("takd_events_flooded_total") > 500 })
+			} else {
+				ann.send(sa("ann", "<remarks>fence</remarks>"))
+				bob.expect("fence")
+			}
+			got := strings.Count(strings.Join(bob.seen, ""), "<remarks>flood")
+			if got < 20 || got > 400 {
+				t.Errorf("%d of 1000 events were passed on", got)
+			}
+			if name != "closing" && name != "address" && s.metric("takd_events_flooded_total") != 1000-got {
+				t.Errorf("dropped %d, passed on %d; want 1000 together", s.metric("takd_events_flooded_total"), got)
+			}
+		})
+	}
+}
+
+// Where the input says so, a client that floods is slowed down and loses nothing.
+func TestSlowedDown(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 250, netcore.FloodSlow })
+	ann, bob, flood := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "flood")
+	flood.burst(1000)
+	ann.send(sa("ann", "<remarks>fence</remarks>"))
+	bob.expect("fence")
+	if n := strings.Count(strings.Join(bob.seen, ""), "<remarks>flood"); n == 1000 {
+		t.Error("everything came at once")
+	}
+	bob.expect("<remarks>flood 999<")
+	last := -1
+	for _, e := range bob.seen {
+		if _, rest, ok := strings.Cut(e, "<remarks>flood "); ok {
+			n, _ := strconv.Atoi(rest[:strings.IndexByte(rest, '<')])
+			if n != last+1 {
+				t.Fatalf("event %d came after %d", n, last)
+			}
+			last = n
+		}
+	}
+	if n := s.metric("takd_events_flooded_total"); n != 0 || last != 999 {
+		t.Errorf("%d events were dropped, the last one passed on is %d; want none, 999", n, last)
+	}
+}
+
+// A flood of datagrams is limited like one client.
+func TestDatagramFlood(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) {
+		o.LimitClient.Events = 50
+		o.Inputs = append(o.Inputs, netcore.Input{Name: "mesh", Protocol: netcore.UDP, Address: "127.0.0.1:0"})
+	})
+	bob := s.bound(t, "bob")
+	conn, err := net.Dial("udp", s.Listeners()["mesh"].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 1000 {
+		if _, err := conn.Write([]byte(event("sensor", "a-f-G", "<remarks>flood</remarks>"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bob.expect("<remarks>flood")
+	until(t, "what is too much is dropped", func() bool { return s.metric("takd_events_flooded_total") > 300 })
 }

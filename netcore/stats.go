@@ -9,12 +9,12 @@ import (
 // loopStats counts one loop's work. One goroutine writes, so the counters are
 // never contended.
 type loopStats struct {
-	opened, closed, refused, slowCloses, panics                            atomic.Uint64
-	reads, writes, flushes, bytesIn, bytesOut                              atomic.Uint64
-	eventsIn, eventsOut, pings                                             atomic.Uint64
-	malformed, loops, noGroup, oversize                                    atomic.Uint64
-	unconvertible, undelivered, keptForAbsent                              atomic.Uint64
-	stolen, fellBehind, conflated, mailboxDrops, alarmsFull, datagramDrops atomic.Uint64
+	opened, closed, refused, slowCloses, panics                                     atomic.Uint64
+	reads, writes, flushes, bytesIn, bytesOut                                       atomic.Uint64
+	eventsIn, eventsOut, pings                                                      atomic.Uint64
+	malformed, loops, noGroup, oversize                                             atomic.Uint64
+	unconvertible, undelivered, keptForAbsent                                       atomic.Uint64
+	stolen, flooded, fellBehind, conflated, mailboxDrops, alarmsFull, datagramDrops atomic.Uint64
 }
 
 // counters names what WriteMetrics sums up over the loops.
@@ -42,6 +42,7 @@ var counters = []struct {
 	{"takd_events_unconvertible_total", "Deliveries left out because the event does not fit the receivers' encoding.", func(s *loopStats) *atomic.Uint64 { return &s.unconvertible }},
 	{"takd_chat_undelivered_total", "Chat that nobody could receive.", func(s *loopStats) *atomic.Uint64 { return &s.undelivered }},
 	{"takd_chat_kept_total", "Chat kept for absent clients.", func(s *loopStats) *atomic.Uint64 { return &s.keptForAbsent }},
+	{"takd_events_flooded_total", "Events dropped because their sender exceeds its limits.", func(s *loopStats) *atomic.Uint64 { return &s.flooded }},
 	{"takd_uids_refused_total", "Positions dropped because they claim the uid of another user's live client.", func(s *loopStats) *atomic.Uint64 { return &s.stolen }},
 	{"takd_clients_fell_behind_total", "Times that a client read too slowly and got only newest positions.", func(s *loopStats) *atomic.Uint64 { return &s.fellBehind }},
 	{"takd_positions_conflated_total", "Positions that gave way to newer ones for a slow client.", func(s *loopStats) *atomic.Uint64 { return &s.conflated }},

@@ -1,0 +1,80 @@
+package session
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+)
+
+// Rate is how much somebody may send. Zero or less means as much as he likes.
+type Rate struct {
+	Events int `yaml:"events" json:"events" help:"Events a second; negative: any number."`
+	Bytes  int `yaml:"bytes"  json:"bytes"  help:"Bytes a second; negative: any number."`
+	UIDs   int `yaml:"uids"   json:"uids"   help:"New uids a second; negative: any number."`
+}
+
+// burst is how many seconds' worth may come at once: clients that lost their
+// network send what they have when it is back.
+const burst = 3 * time.Second
+
+// Meter measures one sender against a Rate: a connection, or all those of a
+// user or an address. It is safe for concurrent use, and costs three words.
+type Meter struct {
+	events, bytes, uids atomic.Int64 // when, in nanoseconds, what was taken is paid for
+}
+
+// Take reports whether an event of size bytes, with a new uid or not, fits at
+// now, in nanoseconds of any clock that does not go back, and takes its place
+// if so.
+func (m *Meter) Take(r Rate, now int64, size int, fresh bool) bool {
+	return take(&m.events, now, 1, r.Events) && take(&m.bytes, now, size, r.Bytes) && (!fresh || take(&m.uids, now, 1, r.UIDs))
+}
+
+func take(paid *atomic.Int64, now int64, n, rate int) bool {
+	if rate <= 0 {
+		return true
+	}
+	cost := int64(n) * int64(time.Second) / int64(rate)
+	for {
+		old := paid.Load()
+		next := max(old, now) + cost
+		if next-now > int64(burst) && old > now { // one alone always fits
+			return false
+		}
+		if paid.CompareAndSwap(old, next) {
+			return true
+		}
+	}
+}
+
+// uidsKnown bounds what a Known remembers; a gateway with more uids than that
+// spends its allowance of new ones on those that were forgotten.
+const uidsKnown = 16 << 10
+
+var seed = maphash.MakeSeed()
+
+// Known remembers, by their hashes, the uids that one sender has used: up to
+// twice uidsKnown, the least recent are forgotten in bulk. Most clients use one
+// uid, and cost nothing. The zero value knows none.
+type Known struct{ young, old map[uint64]struct{} }
+
+// Fresh reports whether uid is new, and remembers it.
+func (k *Known) Fresh(uid []byte) bool {
+	h := maphash.Bytes(seed, uid)
+	if _, ok := k.young[h]; ok {
+		return false
+	}
+	_, known := k.old[h]
+	if k.young == nil {
+		k.young = make(map[uint64]struct{})
+	}
+	if len(k.young) >= uidsKnown {
+		k.young, k.old = k.old, k.young
+		clear(k.young)
+		if k.young == nil {
+			k.young = make(map[uint64]struct{})
+		}
+	}
+	k.young[h] = struct{}{}
+	return !known
+}

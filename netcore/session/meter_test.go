@@ -1,0 +1,64 @@
+package session_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"takd/netcore/session"
+)
+
+func TestMeter(t *testing.T) {
+	const second = int64(time.Second)
+	tests := map[string]struct {
+		rate  session.Rate
+		size  int
+		every int64 // nanoseconds between events
+		n     int
+		want  int // of them that fit
+	}{
+		"no limit":            {session.Rate{}, 1 << 20, 0, 1000, 1000},
+		"in time":             {session.Rate{Events: 10}, 100, second / 10, 1000, 1000},
+		"a burst":             {session.Rate{Events: 10}, 100, 0, 1000, 30},
+		"twice too fast":      {session.Rate{Events: 10}, 100, second / 20, 1000, 529},
+		"bytes":               {session.Rate{Bytes: 1000}, 100, 0, 1000, 30},
+		"new uids":            {session.Rate{UIDs: 10}, 100, 0, 1000, 30},
+		"larger than a burst": {session.Rate{Bytes: 10}, 1000, 200 * second, 3, 3},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var m session.Meter
+			fit := 0
+			for i := range tc.n {
+				if m.Take(tc.rate, second*1000+int64(i)*tc.every, tc.size, true) {
+					fit++
+				}
+			}
+			if fit < tc.want-1 || fit > tc.want+1 {
+				t.Errorf("%d of %d fit, want %d", fit, tc.n, tc.want)
+			}
+		})
+	}
+}
+
+// However many uids a sender uses, what it used lately is not new.
+func TestKnown(t *testing.T) {
+	var k session.Known
+	fresh := 0
+	for round := range 3 {
+		for i := range 10_000 {
+			if k.Fresh([]byte("uid-" + strconv.Itoa(i))) {
+				fresh++
+			}
+		}
+		if fresh != 10_000 {
+			t.Fatalf("round %d: %d uids were new, want 10000 in the first and none later", round, fresh)
+		}
+	}
+	for i := range 100_000 {
+		k.Fresh([]byte("other-" + strconv.Itoa(i)))
+	}
+	if !k.Fresh([]byte("uid-1")) {
+		t.Error("a uid is known after 100000 others: memory is not bounded")
+	}
+}
