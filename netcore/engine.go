@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -261,11 +263,15 @@ func (e *Engine) everySecond() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	last := time.Now()
+	var rest rest
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
 		case now := <-second.C:
+			if rest.due(e.nextID.Load()) {
+				e.goFunc(giveBack)
+			}
 			for _, l := range e.allLoops() {
 				l.call(l.tick)
 			}
@@ -275,6 +281,38 @@ func (e *Engine) everySecond() {
 			}
 		}
 	}
+}
+
+// rest notices when many clients have come and then none for a while.
+type rest struct {
+	seen, done uint64 // connections so far: at the last look, and when last due
+	quiet      int    // looks without a new one
+}
+
+const (
+	restAfter = 3   // seconds
+	restFrom  = 200 // connections: their handshakes leave megabytes behind
+)
+
+func (r *rest) due(connections uint64) bool {
+	if connections != r.seen {
+		r.seen, r.quiet = connections, 0
+		return false
+	}
+	r.quiet++
+	if r.quiet != restAfter || connections-r.done < restFrom {
+		return false
+	}
+	r.done = connections
+	return true
+}
+
+// giveBack returns to the system what handshakes and first pictures have needed:
+// when everybody is in, little garbage is made, and the collector would not run
+// for minutes. What lies in pools survives the first collection.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 func (e *Engine) allLoops() []*loop  { return *e.loops.Load() }

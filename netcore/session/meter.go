@@ -55,12 +55,22 @@ var seed = maphash.MakeSeed()
 
 // Known remembers, by their hashes, the uids that one sender has used: up to
 // twice uidsKnown, the least recent are forgotten in bulk. Most clients use one
-// uid, and cost nothing. The zero value knows none.
-type Known struct{ young, old map[uint64]struct{} }
+// uid, and cost no map. The zero value knows none.
+type Known struct {
+	first      uint64
+	young, old map[uint64]struct{}
+}
 
 // Fresh reports whether uid is new, and remembers it.
 func (k *Known) Fresh(uid []byte) bool {
 	h := maphash.Bytes(seed, uid)
+	switch k.first {
+	case h:
+		return false
+	case 0:
+		k.first = h
+		return true
+	}
 	if _, ok := k.young[h]; ok {
 		return false
 	}

@@ -102,7 +102,9 @@ func (p *Pool) Handshake(ctx context.Context, conn net.Conn, cfg *tls.Config) (*
 	}
 	_ = conn.SetDeadline(time.Time{})
 	pp.sock = nil
-	return &Std{conn: tc, pipe: pp}, tc.ConnectionState(), nil
+	state := tc.ConnectionState()
+	trim(tc)
+	return &Std{conn: tc, pipe: pp, reader: readerOf(tc)}, state, nil
 }
 
 // socket holds a place for computing except while it waits for the client.

@@ -65,13 +65,21 @@ func (p *Plain) CloseNotify(dst []byte) []byte { return dst }
 type Std struct {
 	conn *tls.Conn
 	pipe *pipe
+	reader
 }
 
 // Feed implements Layer.
-func (s *Std) Feed(in []byte) { s.pipe.in = in }
+func (s *Std) Feed(in []byte) {
+	if !s.feed(in) {
+		s.pipe.in = in
+	}
+}
 
 // Read implements Layer.
 func (s *Std) Read(p []byte) (int, error) {
+	if s.dry() {
+		return 0, ErrDry
+	}
 	n, err := s.conn.Read(p)
 	switch {
 	case n > 0: // an error comes again with the next call

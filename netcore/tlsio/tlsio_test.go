@@ -118,6 +118,53 @@ func TestByteWise(t *testing.T) {
 	}
 }
 
+// Connections lend each other read buffers; what they read stays apart, also
+// where records come in pieces.
+func TestReadBuffersAreShared(t *testing.T) {
+	type side struct {
+		layer  *tlsio.Std
+		sealed []byte
+		want   []byte
+		got    []byte
+	}
+	sides := make([]side, 4)
+	for i := range sides {
+		s := &sides[i]
+		client, layer, sock := pair(t, tls.VersionTLS13)
+		s.layer = layer
+		for n := range 50 {
+			s.want = append(s.want, bytes.Repeat([]byte{byte('a' + i)}, 100+n*97)...)
+		}
+		go func() {
+			_, _ = client.Write(s.want)
+			_ = client.NetConn().(*net.TCPConn).CloseWrite()
+		}()
+		var err error
+		if s.sealed, err = io.ReadAll(sock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for step := 0; ; step++ {
+		busy := false
+		for i := range sides {
+			s := &sides[i]
+			n := min(len(s.sealed), 1+(step*131+i*977)%5000)
+			s.layer.Feed(s.sealed[:n])
+			s.got = append(s.got, drain(t, s.layer)...)
+			s.sealed = s.sealed[n:]
+			busy = busy || len(s.sealed) > 0
+		}
+		if !busy {
+			break
+		}
+	}
+	for i, s := range sides {
+		if !bytes.Equal(s.got, s.want) {
+			t.Errorf("connection %d read %d bytes that are not the %d sent to it", i, len(s.got), len(s.want))
+		}
+	}
+}
+
 // A flush of 64 KiB is a few full records from the first one on.
 func TestSeal(t *testing.T) {
 	client, layer, sock := pair(t, tls.VersionTLS13)
@@ -201,6 +248,37 @@ func TestSealDoesNotAllocate(t *testing.T) {
 	_, layer, _ := pair(t, tls.VersionTLS13)
 	plain, out := make([]byte, 3000), make([]byte, 0, 8192)
 	if n := testing.AllocsPerRun(200, func() { out, _ = layer.Seal(out[:0], plain) }); n >= 1 && !raceDetector {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func TestReadDoesNotAllocate(t *testing.T) {
+	client, layer, sock := pair(t, tls.VersionTLS13)
+	const runs = 200
+	var records [][]byte
+	buf := make([]byte, 4096)
+	for range runs + 1 {
+		if _, err := client.Write(make([]byte, 700)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.ReadFull(sock, buf[:700+22])
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, bytes.Clone(buf[:n]))
+	}
+	plain := make([]byte, 4096)
+	n := testing.AllocsPerRun(runs, func() {
+		layer.Feed(records[0])
+		records = records[1:]
+		if n, err := layer.Read(plain); n != 700 {
+			t.Fatalf("Read = %d, %v", n, err)
+		}
+		if _, err := layer.Read(plain); !errors.Is(err, tlsio.ErrDry) {
+			t.Fatal(err)
+		}
+	})
+	if n >= 1 && !raceDetector {
 		t.Errorf("%v allocations, want 0", n)
 	}
 }
