@@ -44,6 +44,7 @@ type Engine struct {
 	gnet      *gnet.Client
 	loops     atomic.Pointer[[]*loop]
 	loopMu    sync.Mutex // adds loops
+	attached  *loop      // of clients that gnet does not know; nil until there is one
 
 	nextID    atomic.Uint64
 	count     atomic.Int64 // connections, handshakes included

@@ -194,8 +194,10 @@ func (s *server) connect(t testing.TB, name string) *phone {
 	return newPhone(t, name, conn)
 }
 
-func newPhone(t testing.TB, name string, conn net.Conn) *phone {
-	p := &phone{t: t, name: name, conn: conn, events: make(chan string, 100_000), closed: make(chan struct{})}
+func newPhone(t testing.TB, name string, conn net.Conn) *phone { return newClient(t, name, conn, false) }
+
+func newClient(t testing.TB, name string, conn net.Conn, protobuf bool) *phone {
+	p := &phone{t: t, name: name, conn: conn, protobuf: protobuf, events: make(chan string, 100_000), closed: make(chan struct{})}
 	go p.read()
 	t.Cleanup(func() { _ = conn.Close() })
 	return p
@@ -220,7 +222,7 @@ func (s *server) bound(t testing.TB, name string) *phone {
 
 func (p *phone) read() {
 	defer close(p.closed)
-	var d frame.Decoder
+	d := frame.Decoder{ProtoOnly: p.protobuf}
 	var ev cot.Event
 	buf, tmp := []byte(nil), make([]byte, 64<<10)
 	for {
