@@ -32,8 +32,10 @@ type ClientInfo struct {
 	EventsOut uint64    `json:"events_out"`
 	BytesIn   uint64    `json:"bytes_in"`
 	BytesOut  uint64    `json:"bytes_out"`
-	Drops     uint64    `json:"drops"`
-	Queue     int       `json:"queue"` // bytes waiting in takd
+	Drops     uint64    `json:"drops"`     // events of it that were not passed on
+	Queue     int       `json:"queue"`     // bytes waiting in takd for it
+	Behind    bool      `json:"behind"`    // it reads too slowly: of each uid only the newest position waits
+	Conflated uint64    `json:"conflated"` // positions that it did not get because newer ones came
 	RateIn    float64   `json:"rate_in"`
 	RateOut   float64   `json:"rate_out"` // events a second
 }
@@ -61,10 +63,11 @@ func (c *client) info() ClientInfo {
 		ID: c.ID, User: c.User, Address: c.Remote.String(), Input: c.Input, Serial: c.Serial, Protocol: "xml",
 		In: reach.In.Names, Out: reach.Out.Names, Since: c.Since, LastEvent: c.Stats.LastEvent,
 		EventsIn: c.Stats.EventsIn, EventsOut: c.Stats.EventsOut,
-		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Drops, Queue: c.Queued(),
+		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Drops, Conflated: c.Stats.Conflated, Queue: c.Queued(),
 	}
 	i.RateIn, i.RateOut = c.Stats.Rates()
 	if c.lag != nil {
+		i.Behind = true
 		i.Queue += c.lag.Bytes()
 	}
 	if c.Format == cot.Proto {

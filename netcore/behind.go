@@ -37,7 +37,7 @@ func (l *loop) deliverBehind(m *msg.Msg) {
 // keepBehind keeps m for c, or closes c when more waits than it may.
 func (l *loop) keepBehind(c *client, m *msg.Msg) {
 	if c.lag.Add(m) {
-		c.Stats.Drops++
+		c.Stats.Conflated++
 		l.stats.conflated.Add(1)
 	}
 	if c.lag.Bytes() > l.e.opts.Load().HardLimit {

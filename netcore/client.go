@@ -142,7 +142,7 @@ func (l *loop) bury(c *client) {
 	in, out := &c.Stats.BytesIn, &c.Stats.BytesOut
 	id := c.Ident.Load()
 	l.e.log.Info("client left", "user", c.User, "uid", c.UID(), "peer", c.Remote, "reason", c.reason,
-		"bytes_in", *in, "bytes_out", *out, "drops", c.Stats.Drops)
+		"bytes_in", *in, "bytes_out", *out, "drops", c.Stats.Drops, "conflated", c.Stats.Conflated)
 	if id != nil {
 		last := l.e.directory.Unbind(&c.entry)
 		if last && !l.e.stopping.Load() {

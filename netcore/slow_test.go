@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,6 +104,9 @@ func conflate(t *testing.T, negotiate bool) {
 		bob.waitSeen(fmt.Sprintf("<remarks>chat %d.</remarks>", i))
 	}
 	until(t, "positions give way", func() bool { return s.metric("takd_positions_conflated_total") > rounds })
+	if i := slices.IndexFunc(s.Clients(), func(c netcore.ClientInfo) bool { return c.Behind && c.Conflated > rounds && c.User == "pause" }); i < 0 {
+		t.Error("the list of clients does not say who is behind")
+	}
 	gate.open <- struct{}{}
 	for u := range uids {
 		pause.waitSeen(fmt.Sprintf(`uid="u%d"`, u), fmt.Sprintf("<remarks>n%d. ", rounds-1))

@@ -91,7 +91,8 @@ type Session struct {
 type Stats struct {
 	EventsIn, EventsOut uint64
 	BytesIn, BytesOut   uint64 // plaintext
-	Drops               uint64
+	Drops               uint64 // of what it sent
+	Conflated           uint64 // positions that gave way to newer ones before it read them
 	LastEvent           time.Time
 
 	rateIn, rateOut float64 // events a second, smoothed

@@ -79,7 +79,7 @@ func (c *clientsCmd) Run(a *app) (err error) {
 		if c.Watch && !a.json {
 			_, _ = fmt.Fprintf(a.Out, "\x1b[H\x1b[2J%s  %d clients\n", time.Now().Format(time.TimeOnly), len(clients))
 		}
-		if err := a.table(clients, "CALLSIGN USER ADDRESS INPUT PROTOCOL GROUPS IN/S OUT/S QUEUE DROPS SINCE", clientRows(clients)); err != nil || !c.Watch {
+		if err := a.table(clients, "CALLSIGN USER ADDRESS INPUT PROTOCOL GROUPS IN/S OUT/S QUEUE BEHIND MERGED DROPS SINCE", clientRows(clients)); err != nil || !c.Watch {
 			return err
 		}
 		select {
@@ -98,10 +98,17 @@ func clientRows(clients []netcore.ClientInfo) [][]string {
 	for _, c := range clients {
 		rows = append(rows, []string{
 			cmp.Or(c.Callsign, c.UID, "-"), cmp.Or(c.User, "-"), c.Address, c.Input, c.Protocol, groupText(c.In, c.Out),
-			fmt.Sprintf("%.1f", c.RateIn), fmt.Sprintf("%.1f", c.RateOut), size(c.Queue), fmt.Sprint(c.Drops), age(c.Since),
+			fmt.Sprintf("%.1f", c.RateIn), fmt.Sprintf("%.1f", c.RateOut), size(c.Queue), yes(c.Behind), fmt.Sprint(c.Conflated), fmt.Sprint(c.Drops), age(c.Since),
 		})
 	}
 	return rows
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 // size shows bytes in as few letters as possible.
