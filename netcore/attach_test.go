@@ -46,7 +46,7 @@ func TestAttach(t *testing.T) {
 	}
 	web.gone()
 	ann.expect("t-x-d-d", "uid-web")
-	<-ended
+	t.Log("Attach ended:", <-ended)
 
 	web, ended = s.attach(t, "web", "Blue")
 	ann.expect("uid-web")
@@ -76,7 +76,7 @@ func TestAttachSlow(t *testing.T) {
 	bob.expect("<remarks>flood 2999<")
 	ann.expect("t-x-d-d", "uid-slow")
 	_ = here.Close()
-	<-ended
+	t.Log("Attach ended:", <-ended)
 }
 
 func TestAttachAfterStop(t *testing.T) {
@@ -87,7 +87,7 @@ func TestAttachAfterStop(t *testing.T) {
 		t.Errorf("Stop = %v", err)
 	}
 	web.gone()
-	<-ended
+	t.Log("Attach ended:", <-ended)
 	if err := s.Attach(t.Context(), netcore.Attached{}); !errors.Is(err, netcore.ErrStopping) {
 		t.Errorf("Attach after Stop = %v, want ErrStopping", err)
 	}

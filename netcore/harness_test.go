@@ -194,7 +194,9 @@ func (s *server) connect(t testing.TB, name string) *phone {
 	return newPhone(t, name, conn)
 }
 
-func newPhone(t testing.TB, name string, conn net.Conn) *phone { return newClient(t, name, conn, false) }
+func newPhone(t testing.TB, name string, conn net.Conn) *phone {
+	return newClient(t, name, conn, false)
+}
 
 func newClient(t testing.TB, name string, conn net.Conn, protobuf bool) *phone {
 	p := &phone{t: t, name: name, conn: conn, protobuf: protobuf, events: make(chan string, 100_000), closed: make(chan struct{})}
