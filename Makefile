@@ -6,10 +6,12 @@ DATA          ?= ./takd-data
 HOST          ?=
 CLIENTS       ?= 20
 FUZZTIME      ?= 20s
+SOAK          ?= 30m
+COUNT         ?= 6
 BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run build test race lint gen bench bench-quick demo fuzz dist clean help
+.PHONY: run build test race lint gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
 	./bin/takd run --init --data $(DATA)
@@ -38,11 +40,20 @@ lint: ## golangci-lint, the pinned version
 gen: ## generate code (needs protoc)
 	go generate ./...
 
-bench: ## benchmarks in the packages
-	go test -run '^$$' -bench . -benchmem ./...
+bench: bench-build ## the standard set of load scenarios, about 10 minutes; writes BENCHMARKS.md
+	./bin/standard --bin ./bin
 
-bench-quick: ## the same, short: a first look, not a measurement
-	go test -run '^$$' -bench . -benchmem -benchtime 100ms ./cot/... ./netcore/...
+bench-quick: bench-build ## the same in 2 minutes: a first look, not a measurement
+	./bin/standard --bin ./bin --quick
+
+soak: bench-build ## load, joins, leaves, group changes and revocations for SOAK (30m); fails on any loss or leak
+	./bin/standard soak --bin ./bin --duration $(SOAK)
+
+bench-build: build
+	$(BUILD) -o bin/ ./bench/hub ./bench/standard
+
+bench-go: ## benchmarks in the packages; compare two runs with benchstat
+	go test -run '^$$' -bench . -benchmem -count $(COUNT) ./cot/... ./netcore/...
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -euo pipefail; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"takd/cot"
+	"takd/netcore/msg"
 	"takd/netcore/session"
 )
 
@@ -76,6 +77,12 @@ func (l *loop) flooding(c *client, ev *cot.Event) bool {
 		string(ev.UID) != c.origin.UID && c.known.Fresh(ev.UID)
 	return !c.own.Take(o.LimitClient, now, size, fresh) || !c.user.Take(o.LimitUser, now, size, fresh) ||
 		!c.address.Take(o.LimitAddress, now, size, fresh)
+}
+
+// bill lets the deliveries of m be charged to c.
+func (l *loop) bill(c *client, m *msg.Msg) {
+	o := l.e.opts.Load()
+	m.Bills = [3]msg.Bill{c.own.Bill(o.LimitClient), c.user.Bill(o.LimitUser), c.address.Bill(o.LimitAddress)}
 }
 
 // slow keeps what c sent, of which waiting bytes are left, for later, if its

@@ -329,7 +329,7 @@ func (p *phone) burst(n int) {
 		all.WriteString(event(fmt.Sprintf("f%d", i), "b-m-p", fmt.Sprintf("<remarks>flood %d</remarks>", i)))
 	}
 	if _, err := p.conn.Write([]byte(all.String())); err != nil {
-		p.t.Fatal(err)
+		p.t.Logf("%s: the burst was cut short: %v", p.name, err)
 	}
 }
 

@@ -336,6 +336,10 @@ func (l *loop) catchUp() {
 
 // replaySome reports whether there is more to replay to c.
 func (l *loop) replaySome(c *client) bool {
+	if c.bucket != nil && len(c.bucket.Batch) > 0 { // older than what is replayed
+		l.flushClient(c.bucket, &c.Session)
+		c.Outbox.Reset(len(c.bucket.Batch), c.bucket.Events)
+	}
 	for range 16 {
 		if len(c.Replay) == 0 || !c.Live() || c.Conn.OutboundBuffered() > 0 {
 			break

@@ -278,13 +278,13 @@ func (e *Engine) readPackets(p *packetInput) {
 		b := append([]byte(nil), buf[:n]...)
 		loops[0].call(func() {
 			p.waiting.Add(-1)
-			loops[0].datagram(b, origin, set.Bits, p.in)
+			loops[0].datagram(b, origin, set.Bits, p)
 		})
 	}
 }
 
 // datagram routes one event that came without a connection.
-func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, in Input) {
+func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, p *packetInput) {
 	ev := &l.ev
 	if frame.ScanMesh(b, ev) != nil {
 		return
@@ -301,7 +301,8 @@ func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, in Input)
 	}
 	m.Origin, m.In, m.Received = origin, groups, l.splice.Millis
 	classify(m, ev)
-	m.NoArchive, m.Local = !*in.Archive, !*in.Federated
+	m.NoArchive, m.Local = !*p.in.Archive, !*p.in.Federated
+	m.Bills[0] = p.own.Bill(l.e.opts.Load().LimitClient)
 	m.Oversize = m.Size() > l.e.opts.Load().MaxEvent
 	l.route(nil, ev, m)
 }

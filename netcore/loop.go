@@ -16,6 +16,7 @@ import (
 const (
 	batchSize   = 64 << 10              // a batch of this size is flushed at once
 	replayChunk = 16 << 10              // replayed events given to a client at one time: what thousands that join at once may make gnet hold, each
+	enough      = 16 << 10              // waiting bytes from which on holding back saves little: a full TLS record
 	replayEvery = 10 * time.Millisecond // how soon a client that lags behind its replay is looked at again
 )
 
@@ -63,6 +64,7 @@ type loop struct {
 	dead    []*client // closed, not yet buried
 	depth   int       // turns inside each other: closing re-enters
 	need    bool      // something waits to be flushed
+	many    bool      // so much that flush_min need not pass
 
 	// Scratch, reused for each event or receiver.
 	ev       cot.Event
@@ -82,9 +84,10 @@ type loop struct {
 
 	mail mailbox
 
-	armed     atomic.Bool // a flush is scheduled or runs
+	armed     atomic.Int32 // state of the next flush
 	lastStart atomic.Int64
-	hold      atomic.Int64
+	took      atomic.Int64 // nanoseconds of the last flush, at most flush_max
+	hold      atomic.Int64 // the same, at least flush_min
 	timer     *time.Timer
 	flushFunc func()
 	stats     loopStats
@@ -123,7 +126,7 @@ func newLoop(e *Engine, h host) *loop {
 	l.mail.spare = make([]parcel, 0, 64)
 	l.splice.FlowTag = e.flowTag
 	l.flushFunc = l.flush
-	l.timer = time.AfterFunc(time.Hour, func() { l.host.Run(l.flushFunc) })
+	l.timer = time.AfterFunc(time.Hour, l.start)
 	l.timer.Stop()
 	l.hold.Store(int64(e.opts.Load().FlushMin))
 	return l
@@ -171,6 +174,10 @@ func (l *loop) leave() {
 		l.need = false
 		l.arm()
 	}
+	if l.many {
+		l.many = false
+		l.hurry()
+	}
 }
 
 // send puts a parcel for another loop on this turn's pile.
@@ -196,8 +203,12 @@ func (l *loop) push(ps ...parcel) {
 		}
 		l.mail.q = append(l.mail.q, p)
 	}
+	many := l.mail.bytes >= enough
 	l.mail.mu.Unlock()
 	l.arm()
+	if many {
+		l.hurry()
+	}
 }
 
 // call runs f on the loop.
@@ -233,18 +244,41 @@ func (l *loop) drain() {
 	l.mail.mu.Unlock()
 }
 
+// The states of the next flush.
+const (
+	flushNone    int32 = iota
+	flushTimed         // the timer will start it
+	flushStarted       // it is on its way
+)
+
 // arm schedules a flush if none is: at once when the last one began long
 // enough ago, else when the hold time is over. Any goroutine may call it.
 func (l *loop) arm() {
-	if !l.armed.CompareAndSwap(false, true) {
+	if !l.armed.CompareAndSwap(flushNone, flushTimed) {
 		return
 	}
-	wait := time.Duration(l.lastStart.Load() + l.hold.Load() - nanotime())
-	if wait <= 0 {
+	l.startIn(time.Duration(l.lastStart.Load() + l.hold.Load() - nanotime()))
+}
+
+// hurry does not wait for flush_min, when a flush is scheduled.
+func (l *loop) hurry() {
+	if l.armed.Load() == flushTimed {
+		l.startIn(time.Duration(l.lastStart.Load() + l.took.Load() - nanotime()))
+	}
+}
+
+func (l *loop) startIn(wait time.Duration) {
+	if wait > 0 {
+		l.timer.Reset(wait)
+	} else {
+		l.start()
+	}
+}
+
+func (l *loop) start() {
+	if l.armed.CompareAndSwap(flushTimed, flushStarted) {
 		l.host.Run(l.flushFunc)
-		return
 	}
-	l.timer.Reset(wait)
 }
 
 var epoch = time.Now()
@@ -259,9 +293,11 @@ func (l *loop) flush() {
 	l.lastStart.Store(start)
 	l.flushAll()
 	o := l.e.opts.Load()
-	l.hold.Store(min(max(nanotime()-start, int64(o.FlushMin)), int64(o.FlushMax)))
+	took := min(nanotime()-start, int64(o.FlushMax))
+	l.took.Store(took)
+	l.hold.Store(max(took, int64(o.FlushMin)))
 	l.stats.flushes.Add(1)
-	l.armed.Store(false)
+	l.armed.Store(flushNone)
 	l.mail.mu.Lock()
 	more := len(l.mail.q) > 0
 	l.mail.mu.Unlock()

@@ -33,6 +33,7 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 	classify(m, ev)
 	m.NoArchive = ev.MartiArchive == cot.No || (c.NoArchive && ev.MartiArchive != cot.Yes)
 	m.Local = c.Local
+	l.bill(c, m)
 	if m.Oversize = m.Size() > l.e.opts.Load().MaxEvent; m.Oversize {
 		l.stats.oversize.Add(1)
 		c.Stats.Drops++
@@ -142,6 +143,7 @@ func (l *loop) broadcast(m *msg.Msg) {
 func (l *loop) deliver(m *msg.Msg) {
 	limit := l.e.opts.Load().MaxEvent
 	sender := l.clients[m.Sender]
+	receivers := len(l.behind)
 	for _, b := range l.buckets {
 		if len(b.Members) == 0 || !b.Wants(m) {
 			continue
@@ -151,6 +153,7 @@ func (l *loop) deliver(m *msg.Msg) {
 			l.stats.unconvertible.Add(1)
 			continue
 		}
+		receivers += len(b.Members)
 		from, to := b.Append(bytes)
 		if sender != nil && sender.bucket == b {
 			sender.Skip(from, to)
@@ -161,10 +164,12 @@ func (l *loop) deliver(m *msg.Msg) {
 		}
 		b.Dirty = true
 		l.need = true
+		l.many = l.many || len(b.Batch) >= enough
 	}
 	if len(l.behind) > 0 {
 		l.deliverBehind(m)
 	}
+	m.Charge(receivers)
 }
 
 // routeDirect gives m to the clients that ev names. Chat for one that is away

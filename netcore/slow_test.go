@@ -210,12 +210,13 @@ func TestHalfClose(t *testing.T) {
 // A client that floods loses what is too much; the others get what is due.
 func TestFlood(t *testing.T) {
 	tests := map[string]func(*netcore.Options){
-		"client":  func(o *netcore.Options) { o.LimitClient.Events = 50 },
-		"user":    func(o *netcore.Options) { o.LimitUser.Events = 50 },
-		"address": func(o *netcore.Options) { o.LimitAddress.Events = 50 },
-		"bytes":   func(o *netcore.Options) { o.LimitClient.Bytes = 15_000 },
-		"uids":    func(o *netcore.Options) { o.LimitClient.UIDs = 50 },
-		"closing": func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 50, netcore.FloodClose },
+		"client":    func(o *netcore.Options) { o.LimitClient.Events = 50 },
+		"user":      func(o *netcore.Options) { o.LimitUser.Events = 50 },
+		"address":   func(o *netcore.Options) { o.LimitAddress.Events = 50 },
+		"bytes":     func(o *netcore.Options) { o.LimitClient.Bytes = 15_000 },
+		"receivers": func(o *netcore.Options) { o.LimitClient.Deliveries = 4000 },
+		"uids":      func(o *netcore.Options) { o.LimitClient.UIDs = 50 },
+		"closing":   func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 50, netcore.FloodClose },
 	}
 	for name, limit := range tests {
 		t.Run(name, func(t *testing.T) {

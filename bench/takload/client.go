@@ -24,7 +24,8 @@ var errProtocol = errors.New("protocol violation")
 
 const (
 	quiet     = 15 * time.Second // ATAK pings after this long without a byte
-	firstRead = 16 << 10
+	firstRead = 4 << 10          // a buffer that a read fills grows
+	bigRead   = 32 << 10
 	maxRead   = 16 << 20 // an event longer than this is a broken stream
 )
 
@@ -87,11 +88,15 @@ func verify(pool *x509.CertPool) func(tls.ConnectionState) error {
 // that reads, except where something else is said.
 type client struct {
 	person
-	index int
-	proto bool // wants protobuf
-	conn  net.Conn
-	ready chan struct{} // closed when the encoding is settled: from then on anybody may send
-	got   func(event []byte)
+	index  int
+	proto  bool // wants protobuf
+	silent bool // sends no position when it has connected
+	bare   bool // the server only passes events on: no offer, no pings
+	size   int  // of its positions
+	pause  *pause
+	conn   net.Conn
+	ready  chan struct{} // closed when the encoding is settled: from then on anybody may send
+	got    func(event []byte)
 
 	speaks  bool // protobuf is settled; constant once ready is closed
 	asked   bool
@@ -106,9 +111,13 @@ type client struct {
 
 // connect dials and shakes hands, without TLS if id is nil. Then serve must be called.
 func connect(ctx context.Context, addr string, id *tls.Config, c *client) error {
-	dial := (&tls.Dialer{Config: id}).DialContext
+	var dialer net.Dialer
+	if c.pause != nil {
+		dialer.Control = smallWindow
+	}
+	dial := (&tls.Dialer{NetDialer: &dialer, Config: id}).DialContext
 	if id == nil {
-		dial = (&net.Dialer{}).DialContext
+		dial = dialer.DialContext
 	}
 	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
@@ -131,7 +140,10 @@ func (c *client) settle(ctx context.Context, gone <-chan error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("client %d: no offer or no answer for protobuf: %w", c.index, ctx.Err())
 	}
-	if err := c.send(c.appendSA(nil, time.Now(), nil)); err != nil {
+	if c.silent {
+		return nil
+	}
+	if err := c.send(c.appendSA(nil, time.Now(), c.size, nil)); err != nil {
 		_ = c.conn.Close()
 		return errors.Join(err, <-gone) // the reader knows why
 	}
@@ -148,12 +160,17 @@ func (c *client) serve() error {
 			}
 			buf = append(buf, make([]byte, len(buf))...)
 		}
+		c.pause.wait()
 		n, err := c.conn.Read(buf[used:])
 		used += n
 		c.bytesIn.Add(int64(n))
 		c.heard.Store(time.Now().UnixNano())
+		full := used == len(buf) && used < bigRead
 		done, cutErr := c.cut(buf[:used])
 		used = copy(buf, buf[done:used])
+		if full {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
 		if err = errors.Join(cutErr, err); err != nil {
 			return err
 		}
@@ -256,7 +273,7 @@ func (c *client) send(xml []byte) error {
 
 // ping does as ATAK does: it pings after 15 quiet seconds, and again.
 func (c *client) ping(now time.Time) {
-	if c.closed.Load() || now.UnixNano()-c.heard.Load() < int64(quiet) {
+	if c.bare || c.closed.Load() || now.UnixNano()-c.heard.Load() < int64(quiet) {
 		return
 	}
 	select {

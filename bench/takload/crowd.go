@@ -4,16 +4,25 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
 // crowd is all clients of one run.
 type crowd struct {
-	clients []*client
-	lost    chan error // one for each connection that ended by itself; never read in full
+	target  *target
+	ids     []*tls.Config
+	clients []*client  // that were there from the start
+	lost    chan error // connections that ended by themselves; holds the first ones
 	stop    chan struct{}
 	wait    sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	live   []*client  // ever connected
+	left   bool
+	losses int
+	again  func(*client) bool // whether a lost connection was expected, and is cared for
 }
 
 // gather connects all clients, at the rate of t, and waits until each has
@@ -23,7 +32,7 @@ func gather(ctx context.Context, t *target, clients []*client) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &crowd{clients: clients, lost: make(chan error, len(clients)), stop: make(chan struct{})}
+	g := &crowd{target: t, ids: ids, clients: clients, lost: make(chan error, 1), stop: make(chan struct{})}
 	pace := time.NewTicker(time.Second / time.Duration(t.ConnectRate))
 	defer pace.Stop()
 	failed := make(chan error, len(clients))
@@ -36,9 +45,7 @@ func gather(ctx context.Context, t *target, clients []*client) (*crowd, error) {
 			}
 		}
 		joining.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, t.Timeout)
-			defer cancel()
-			if err := g.join(ctx, t.Addr, ids, c); err != nil {
+			if err := g.join(ctx, c); err != nil {
 				failed <- err
 			}
 		})
@@ -54,24 +61,61 @@ func gather(ctx context.Context, t *target, clients []*client) (*crowd, error) {
 	}
 }
 
-func (g *crowd) join(ctx context.Context, addr string, ids []*tls.Config, c *client) error {
-	if err := connect(ctx, addr, ids[c.index%len(ids)], c); err != nil {
+// join connects one client, until it may send.
+func (g *crowd) join(ctx context.Context, c *client) error {
+	ctx, cancel := context.WithTimeout(ctx, g.target.Timeout)
+	defer cancel()
+	if err := connect(ctx, g.target.Addr, g.ids[c.index%len(g.ids)], c); err != nil {
 		c.closed.Store(true)
 		return err
 	}
+	g.mu.Lock()
+	g.live = append(g.live, c)
+	if g.left {
+		g.close(c)
+	}
+	g.mu.Unlock()
 	gone := make(chan error, 1)
 	g.wait.Go(func() {
 		err := c.serve()
 		gone <- err
-		if !c.closed.Swap(true) {
-			g.lost <- fmt.Errorf("client %d: %w", c.index, err)
-		}
+		mine := c.closed.Swap(true)
 		_ = c.conn.Close()
+		if !mine {
+			g.lose(c, err)
+		}
 	})
-	if err := c.settle(ctx, gone); err != nil {
-		return err
+	return c.settle(ctx, gone)
+}
+
+// expect sets what is asked from now on when a connection ends by itself.
+func (g *crowd) expect(again func(*client) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.again = again
+}
+
+// lose notes that a connection ended by itself.
+func (g *crowd) lose(c *client, err error) {
+	g.mu.Lock()
+	again := g.again
+	g.mu.Unlock()
+	if again != nil && again(c) {
+		return
 	}
-	return nil
+	g.mu.Lock()
+	g.losses++
+	g.mu.Unlock()
+	select {
+	case g.lost <- fmt.Errorf("client %d: %w", c.index, err):
+	default:
+	}
+}
+
+func (g *crowd) close(c *client) {
+	if !c.closed.Swap(true) {
+		_ = c.conn.Close()
+	}
 }
 
 // keepAlive pings for all clients, so that none needs a timer of its own.
@@ -83,7 +127,10 @@ func (g *crowd) keepAlive() {
 		case <-g.stop:
 			return
 		case now := <-tick.C:
-			for _, c := range g.clients {
+			g.mu.Lock()
+			live := slices.Clone(g.live)
+			g.mu.Unlock()
+			for _, c := range live {
 				c.ping(now)
 			}
 		}
@@ -93,10 +140,11 @@ func (g *crowd) keepAlive() {
 // leave closes every connection and waits for every goroutine.
 func (g *crowd) leave() {
 	close(g.stop)
-	for _, c := range g.clients {
-		if !c.closed.Swap(true) {
-			_ = c.conn.Close()
-		}
+	g.mu.Lock()
+	g.left = true
+	for _, c := range g.live {
+		g.close(c)
 	}
+	g.mu.Unlock()
 	g.wait.Wait()
 }

@@ -108,7 +108,7 @@ func (d *demoCmd) step(clients []*client, n int, out io.Writer) error {
 	c := clients[n%len(clients)]
 	d.walk(&c.person, d.Every)
 	now := time.Now()
-	if err := c.send(c.appendSA(nil, now, nil)); err != nil {
+	if err := c.send(c.appendSA(nil, now, 0, nil)); err != nil {
 		return err
 	}
 	if n%17 != 16 {

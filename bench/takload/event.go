@@ -19,53 +19,73 @@ type mark struct {
 	to     int    // index of the only client that should get it, plus one; 0: everybody
 }
 
-const markTag = "<__takload"
+// A mark has a fixed form, so that it is cheap to read and can be written over:
+// <__takload m="…"/> with the fields as hexadecimal digits.
+const (
+	markTag  = `<__takload m="`
+	markSize = len(markTag) + 16 + 16 + 8 + 8 + 8 + len(`"/>`)
+)
 
 func (m mark) append(dst []byte) []byte {
-	dst = strconv.AppendUint(append(dst, markTag+` r="`...), m.run, 10)
-	dst = strconv.AppendInt(append(dst, `" s="`...), int64(m.sender), 10)
-	dst = strconv.AppendUint(append(dst, `" n="`...), uint64(m.seq), 10)
-	dst = strconv.AppendInt(append(dst, `" t="`...), m.due, 10)
-	dst = strconv.AppendInt(append(dst, `" d="`...), int64(m.to), 10)
+	dst = append(dst, markTag...)
+	dst = appendHex(dst, m.run, 16)
+	dst = appendHex(dst, uint64(m.due), 16)
+	dst = appendHex(dst, uint64(m.sender), 8)
+	dst = appendHex(dst, uint64(m.seq), 8)
+	dst = appendHex(dst, uint64(m.to), 8)
 	return append(dst, `"/>`...)
 }
 
-// findMark reads the mark in an event, XML or protobuf: the element is text in both.
-func findMark(event []byte) (m mark, ok bool) {
-	i := bytes.Index(event, []byte(markTag))
-	if i < 0 {
-		return m, false
+// appendHex appends the last digits of v.
+func appendHex(dst []byte, v uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		dst = append(dst, "0123456789abcdef"[v>>shift&15])
 	}
-	tag := event[i+len(markTag):]
-	end := bytes.IndexByte(tag, '>')
-	if end < 0 {
-		return m, false
-	}
-	tag = tag[:end]
-	run, ok1 := number(tag, ` r="`)
-	sender, ok2 := number(tag, ` s="`)
-	seq, ok3 := number(tag, ` n="`)
-	due, ok4 := number(tag, ` t="`)
-	to, ok5 := number(tag, ` d="`)
-	if sender > math.MaxInt32 || seq > math.MaxUint32 || due > math.MaxInt64 || to > math.MaxInt32 {
-		return m, false
-	}
-	return mark{run: run, sender: int(sender), seq: uint32(seq), due: int64(due), to: int(to)}, ok1 && ok2 && ok3 && ok4 && ok5
+	return dst
 }
 
-// number reads the digits after key, without allocating.
-func number(tag []byte, key string) (n uint64, ok bool) {
-	i := bytes.Index(tag, []byte(key))
-	if i < 0 {
-		return 0, false
+// findMark reads the mark in an event, XML or protobuf: the element is text in
+// both, and as a rule near the end.
+func findMark(event []byte) (m mark, ok bool) {
+	i := markAt(event)
+	if i < 0 || len(event) < i+markSize {
+		return m, false
 	}
-	for _, c := range tag[i+len(key):] {
-		if c < '0' || c > '9' {
-			return n, ok
+	b := event[i+len(markTag):]
+	run, ok1 := hex(b[:16])
+	due, ok2 := hex(b[16:32])
+	sender, ok3 := hex(b[32:40])
+	seq, ok4 := hex(b[40:48])
+	to, ok5 := hex(b[48:56])
+	if due > math.MaxInt64 || sender > math.MaxInt32 || to > math.MaxInt32 {
+		return m, false
+	}
+	return mark{run: run, due: int64(due), sender: int(sender), seq: uint32(seq), to: int(to)}, ok1 && ok2 && ok3 && ok4 && ok5
+}
+
+// markAt is where the mark in an event begins, -1 without one.
+func markAt(event []byte) int {
+	if near := len(event) - markSize - 32; near > 0 {
+		if i := bytes.Index(event[near:], []byte(markTag)); i >= 0 {
+			return near + i
 		}
-		n, ok = n*10+uint64(c-'0'), true
 	}
-	return 0, false
+	return bytes.Index(event, []byte(markTag))
+}
+
+// hex reads lower-case digits.
+func hex(digits []byte) (v uint64, ok bool) {
+	for _, c := range digits {
+		switch {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			v = v<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return v, true
 }
 
 // person is who a client pretends to be. The text fields hold nothing that XML
@@ -93,19 +113,29 @@ func appendHead(dst []byte, uid, typ, how string, now time.Time, life time.Durat
 	return append(dst, `" hae="212.4" ce="4.7" le="9999999.0"/><detail>`...)
 }
 
-// appendSA appends a position as ATAK reports its own. extra goes into the detail.
-func (p *person) appendSA(dst []byte, now time.Time, extra []byte) []byte {
+// appendSA appends a position as ATAK reports its own, of size bytes or as many
+// as it needs. extra goes into the detail.
+func (p *person) appendSA(dst []byte, now time.Time, size int, extra []byte) []byte {
+	const remarks, endRemarks, end = "<remarks>", "</remarks>", "</detail></event>"
+	size += len(dst) - len(remarks+endRemarks+end) - len(extra)
 	dst = appendHead(dst, p.uid, "a-f-G-U-C", "m-g", now, 75*time.Second, p.lat, p.lon)
-	dst = append(dst, `<takv os="34" version="5.5.0.7 (takload).1758650000-CIV" device="SAMSUNG SM-S921B" platform="ATAK-CIV"/><contact endpoint="*:-1:stcp" callsign="`...)
+	dst = append(dst, `<takv os="34" version="5.5.0-CIV" device="SM-S921B" platform="ATAK-CIV"/><contact endpoint="*:-1:stcp" callsign="`...)
 	dst = append(append(dst, p.callsign...), `"/><uid Droid="`...)
 	dst = append(append(dst, p.callsign...), `"/><precisionlocation altsrc="GPS" geopointsrc="GPS"/><__group role="`...)
 	dst = append(append(dst, p.role...), `" name="`...)
 	dst = append(append(dst, p.team...), `"/><status battery="`...)
 	dst = strconv.AppendInt(dst, int64(p.battery), 10)
-	dst = strconv.AppendFloat(append(dst, `"/><track course="`...), p.course, 'f', 4, 64)
-	dst = strconv.AppendFloat(append(dst, `" speed="`...), p.speed, 'f', 4, 64)
-	dst = append(append(dst, `"/>`...), extra...)
-	return append(dst, `</detail></event>`...)
+	dst = strconv.AppendFloat(append(dst, `"/><track course="`...), p.course, 'f', 1, 64)
+	dst = strconv.AppendFloat(append(dst, `" speed="`...), p.speed, 'f', 1, 64)
+	dst = append(dst, `"/>`...)
+	if fill := size - len(dst); fill >= 0 {
+		dst = append(dst, remarks...)
+		for range fill {
+			dst = append(dst, '.')
+		}
+		dst = append(dst, endRemarks...)
+	}
+	return append(append(dst, extra...), end...)
 }
 
 // appendChat appends a message to everybody, or with to to one callsign and uid.

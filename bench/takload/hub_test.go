@@ -33,6 +33,7 @@ type hub struct {
 	twice     bool // everything is sent twice
 	swap      bool // every event is held back until the next one of its sender has gone
 	refuse    bool // protobuf is refused
+	mute      bool // pings get no answer
 	noise     bool // a newline precedes the answer's first protobuf frame
 
 	mu    sync.Mutex
@@ -132,6 +133,9 @@ func (h *hub) event(from *hubConn, ev *cot.Event) {
 		from.proto = !h.refuse
 		return
 	case "t-x-c-t":
+		if h.mute {
+			return
+		}
 		_, _ = from.Write(cot.AppendPong(nil, format(from), now))
 		return
 	}

@@ -16,11 +16,18 @@ import (
 // every event is expected by every client but its sender.
 type runCmd struct {
 	target
-	Mode       string        `help:"steady: publishers send at a fixed rate. idle: everybody is connected, nobody sends but pings, and nobody may be disconnected." enum:"steady,idle" default:"steady"`
+	Mode       string        `help:"steady: publishers send at a fixed rate. max: as fast as everybody gets it. idle: everybody is connected, nobody sends but pings, and nobody may be disconnected. storm, stuck and flood: steady, and beside it many that connect at once, some that do not read, some that send as fast as they can." enum:"steady,max,idle,storm,stuck,flood" default:"steady"`
 	Clients    int           `help:"Clients that connect and receive." default:"100"`
 	Publishers int           `help:"How many of them also send; 0 means all." default:"0"`
 	Rate       float64       `help:"Events per second of each publisher." default:"1"`
 	Mix        string        `help:"sa: positions only. mixed: also 6% chat to everybody, 2% chat to one client and 2% drawings." enum:"sa,mixed" default:"mixed"`
+	Size       int           `help:"Bytes of a position as XML; less than it needs has no effect." default:"700"`
+	Window     int           `help:"Mode max: events of each publisher under way, which is until all receivers have them." default:"64"`
+	Storm      int           `help:"Mode storm: clients that connect all at once when measuring begins." default:"1000"`
+	Stuck      int           `help:"Mode stuck: clients that stop reading when measuring begins; what they get is not counted." default:"10"`
+	StuckFor   time.Duration `help:"Mode stuck: when they read again." default:"20s"`
+	Flooders   int           `help:"Mode flood: more clients, which send as fast as they can while it is measured." default:"1"`
+	Hub        bool          `help:"The server is no TAK server: it sends everything to everybody else, and that is all."`
 	Warmup     time.Duration `help:"Time under load that is not measured." default:"5s"`
 	Duration   time.Duration `help:"Time that is measured." default:"30s"`
 	Drain      time.Duration `help:"Longest wait for what is still under way at the end." default:"10s"`
@@ -30,6 +37,9 @@ type runCmd struct {
 	Exact      bool          `help:"Fail (exit code 1) if anything came twice, out of order or to the wrong client, or if anybody was disconnected."`
 	JSON       bool          `name:"json" help:"Print the report as JSON."`
 	Out        string        `help:"Also write the JSON report to this file." placeholder:"FILE"`
+
+	// beside runs from the start of the load; the clients leave when it is done. May be nil.
+	beside func(ctx context.Context, clients []*client)
 }
 
 // Validate is called by kong.
@@ -47,9 +57,35 @@ func (r *runCmd) Validate() error {
 		return fmt.Errorf("--duration, --warmup and --drain: want times that are not negative")
 	case r.MinRatio < 0 || r.MinRatio > 1:
 		return fmt.Errorf("--min-ratio %v: want 0 to 1", r.MinRatio)
+	case r.Size < 0 || r.Size > 1<<20:
+		return fmt.Errorf("--size %d: want 0 to %d", r.Size, 1<<20)
+	case r.Window < 1 || r.Window > 1<<16:
+		return fmt.Errorf("--window %d: want 1 to %d", r.Window, 1<<16)
+	case r.Hub && r.Protocol != "xml":
+		return fmt.Errorf("--protocol %s: with --hub it is xml", r.Protocol)
+	case (r.Hub || r.Mode == "stuck") && r.Mode != "idle" && r.Mode != "max" && r.Mix != "sa":
+		return fmt.Errorf("--mix %s: it is sa with --hub and in the mode stuck", r.Mix)
+	}
+	return r.validateMode()
+}
+
+func (r *runCmd) validateMode() error {
+	switch {
+	case r.Mode == "storm" && (r.Storm < 1 || r.Storm > 50_000):
+		return fmt.Errorf("--storm %d: want 1 to 50000", r.Storm)
+	case r.Mode == "stuck" && (r.Stuck < 1 || r.Stuck > r.Clients-max(r.Publishers, 1)):
+		return fmt.Errorf("--stuck %d: want 1 to %d, the clients that do not publish", r.Stuck, r.Clients-max(r.Publishers, 1))
+	case r.Mode == "stuck" && (r.StuckFor <= 0 || r.StuckFor >= r.Duration):
+		return fmt.Errorf("--stuck-for %v: want more than 0, and less than --duration %v", r.StuckFor, r.Duration)
+	case r.Mode == "flood" && (r.Flooders < 1 || r.Flooders > 1000):
+		return fmt.Errorf("--flooders %d: want 1 to 1000", r.Flooders)
 	}
 	return r.target.Validate()
 }
+
+// settling is how long a server has to make receivers of those that connected
+// last: with TLS 1.3 a client is done before the server is.
+const settling = 500 * time.Millisecond
 
 // load is one run under way.
 type load struct {
@@ -59,8 +95,13 @@ type load struct {
 	from    int64     // Unix nanoseconds: events due in [from, to) are measured
 	to      int64
 	crowd   *crowd
-	tallies []*tally
+	tallies []*tally // of the clients that count, which are the first ones
 	senders []sender
+
+	flow  *flow // mode max
+	stuck *stuck
+	storm *storm
+	flood *flood
 }
 
 // sender counts what one publisher did; written by its goroutine only.
@@ -109,68 +150,176 @@ func (r *runCmd) measure(ctx context.Context) (*report, error) {
 		r.Publishers = r.Clients
 	}
 	l := &load{runCmd: r, id: rand.Uint64() >> 1, began: time.Now(), senders: make([]sender, r.Publishers)}
-	clients := make([]*client, r.Clients)
-	for i := range clients {
-		l.tallies = append(l.tallies, newTally(i, r.Publishers))
-		clients[i] = &client{index: i, proto: r.protobuf(i), person: loadPerson(l.id, i), got: l.receive(i)}
+	var empty int64
+	if r.ServerPID != 0 {
+		var err error
+		if empty, _, err = memory(r.ServerPID); err != nil {
+			return nil, fmt.Errorf("watch the server: %w", err)
+		}
 	}
-	crowd, err := gather(ctx, &r.target, clients)
+	crowd, err := gather(ctx, &r.target, l.cast())
 	if err != nil {
 		return nil, err
 	}
 	l.crowd = crowd
+	defer func() {
+		if crowd != nil {
+			crowd.leave()
+		}
+	}()
+	if l.flood != nil {
+		err = l.flood.prepare(ctx)
+	}
+	if l.storm != nil {
+		err = l.storm.prepare(ctx)
+		defer func() { _ = l.storm.leave() }()
+	}
+	if err != nil {
+		return nil, err
+	}
 	connected := time.Since(l.began)
-	start := l.now() + int64(50*time.Millisecond)
+	start := l.now() + int64(settling)
 	l.from = start + int64(r.Warmup)
 	l.to = l.from + int64(r.Duration)
 	for _, t := range l.tallies {
 		t.open(l.from, l.to)
 	}
-	use, own, err := l.publish(ctx, start)
-	if err == nil {
-		l.drain(ctx)
+	var beside sync.WaitGroup
+	if r.beside != nil {
+		beside.Go(func() { r.beside(ctx, l.crowd.clients) })
 	}
-	crowd.leave()
+	seen, err := l.publish(ctx, start)
+	beside.Wait()
 	if err != nil {
 		return nil, err
 	}
-	rep := l.report(use, own)
+	l.drain(ctx)
+	if l.storm != nil {
+		if err := l.storm.leave(); err != nil {
+			return nil, err
+		}
+		l.storm.cmd = nil
+	}
+	crowd.leave()
+	crowd = nil
+	rep := l.report(seen)
 	rep.ConnectSeconds = connected.Seconds()
+	if r.ServerPID != 0 {
+		rep.RSSPerClient = float64(seen.server.RSS-empty) / float64(len(l.crowd.clients))
+	}
 	return rep, nil
 }
 
-// receive makes the receiver of client i.
-func (l *load) receive(i int) func([]byte) {
-	t := l.tallies[i]
+// cast makes the clients, and what is special in the mode.
+func (l *load) cast() []*client {
+	clients := make([]*client, l.Clients)
+	for i := range clients {
+		clients[i] = &client{
+			index: i, proto: l.protobuf(i), person: loadPerson(l.id, i), size: l.Size, silent: l.Mode == "idle", bare: l.Hub,
+		}
+	}
+	counted := l.Clients
+	switch l.Mode {
+	case "max":
+		l.flow = newFlow(l)
+	case "storm":
+		l.storm = &storm{l: l}
+	case "flood":
+		l.flood = &flood{l: l}
+	case "stuck":
+		l.stuck = newStuck(l)
+		counted = l.stuck.first
+	}
+	for i, c := range clients {
+		switch {
+		case l.flow != nil:
+			c.got = l.marked(func(m mark, size int) { l.flow.take(i, m, size) })
+		case i >= counted:
+			v := l.stuck.viewers[i-counted]
+			c.pause, c.got = new(pause), l.marked(func(m mark, _ int) { v.take(m) })
+		default:
+			t := newTally(i, l.Publishers)
+			l.tallies = append(l.tallies, t)
+			c.got = l.marked(func(m mark, size int) { t.add(m, l.now(), size) })
+		}
+	}
+	return clients
+}
+
+// marked makes a receiver of the events of this run.
+func (l *load) marked(take func(m mark, size int)) func([]byte) {
 	return func(event []byte) {
 		if m, ok := findMark(event); ok && m.run == l.id {
-			t.add(m, l.now(), len(event))
+			take(m, len(event))
 		}
 	}
 }
 
+// observation is what was seen beside the deliveries in the measured time.
+type observation struct {
+	server, self usage
+	machine      machineUse
+	from, to     counts // of the flow
+}
+
 // publish runs all publishers until the end of the measured time, and watches
-// the server process and its own meanwhile.
-func (l *load) publish(ctx context.Context, start int64) (use, own usage, err error) {
+// the server process, its own and the machine meanwhile.
+func (l *load) publish(ctx context.Context, start int64) (seen observation, err error) {
 	var wait sync.WaitGroup
 	for i := range l.Publishers {
-		wait.Go(func() { l.publisher(ctx, i, start) })
+		wait.Go(func() {
+			if l.flow != nil {
+				l.flow.publish(ctx, i, start)
+			} else {
+				l.publisher(ctx, i, start)
+			}
+		})
 	}
-	server, self := watch(l.ServerPID), watch(os.Getpid())
+	server, self, machine := watch(l.ServerPID), watch(os.Getpid()), new(machineWatch)
 	if l.sleep(ctx, l.from) {
 		server.start()
 		self.start()
+		machine.start()
+		if l.flow != nil {
+			seen.from = l.flow.counts()
+		}
+		wait.Go(func() { l.play(ctx) })
 		l.sleep(ctx, l.to)
-		var err2 error
-		use, err = server.stop()
-		own, err2 = self.stop()
-		err = errors.Join(err, err2)
+		if l.flow != nil {
+			seen.to = l.flow.counts()
+		}
+		var errs [4]error
+		seen.server, errs[0] = server.stop()
+		seen.self, errs[1] = self.stop()
+		seen.machine, errs[2] = machine.stop()
+		if l.storm != nil {
+			var use usage
+			use, errs[3] = l.storm.watch.stop()
+			seen.self.CPU += use.CPU
+		}
+		err = errors.Join(errs[:]...)
+	}
+	if l.flow != nil {
+		close(l.flow.over)
 	}
 	wait.Wait()
 	if ctx.Err() != nil {
-		return use, own, ctx.Err()
+		return seen, ctx.Err()
 	}
-	return use, own, err
+	return seen, err
+}
+
+// play does what the mode does beside publishing, while it is measured.
+func (l *load) play(ctx context.Context) {
+	switch {
+	case l.stuck != nil:
+		l.crowd.expect(func(c *client) bool { return l.stuck.again(ctx, c) })
+		l.stuck.play(ctx)
+	case l.storm != nil:
+		l.storm.play(ctx)
+	case l.flood != nil:
+		l.flood.play(ctx)
+	}
 }
 
 // sleep waits until the moment at, false if ctx ended first.
@@ -205,7 +354,7 @@ func (l *load) publisher(ctx context.Context, i int, start int64) {
 		if due > l.now() && !l.sleep(ctx, due) {
 			return
 		}
-		measured, receivers := due >= l.from, int64(l.Clients-1)
+		measured, receivers := due >= l.from, int64(len(l.tallies)-1)
 		m := mark{run: l.id, sender: i, seq: n, due: due}
 		kind := l.kind(c, n)
 		if kind == direct {
@@ -264,7 +413,7 @@ func (l *load) event(dst []byte, c *client, kind int, n uint32, extra []byte) []
 	now := time.Unix(0, l.now())
 	if kind == position {
 		c.lat += 0.00001
-		return c.appendSA(dst, now, extra)
+		return c.appendSA(dst, now, l.Size, extra)
 	}
 	id := strconv.FormatUint(l.id, 36) + "-" + strconv.Itoa(c.index) + "-" + strconv.FormatUint(uint64(n), 10)
 	switch kind {
@@ -285,12 +434,20 @@ func (l *load) drain(ctx context.Context) {
 	for i := range l.senders {
 		wanted += l.senders[i].wanted
 	}
+	if l.flow != nil {
+		for i := range l.flow.lanes {
+			wanted += l.flow.lanes[i].sent * int64(l.Clients-1)
+		}
+	}
 	end := l.now() + int64(l.Drain)
 	last, since := int64(-1), l.now()
 	for ctx.Err() == nil && l.now() < end {
 		var got int64
 		for _, t := range l.tallies {
 			got += t.unique()
+		}
+		if l.flow != nil {
+			got = l.flow.counts().deliveries
 		}
 		switch {
 		case got >= wanted, got == last && l.now()-since > int64(time.Second):

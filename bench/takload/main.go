@@ -30,6 +30,9 @@ const (
 type root struct {
 	Run  runCmd  `cmd:"" default:"withargs" help:"Load a server and measure it (the default)."`
 	Demo demoCmd `cmd:"" help:"A few teams walk around and chat until interrupted."`
+	Soak soakCmd `cmd:"" help:"Everything that happens to a server, for a long time: fails when something is lost or left over."`
+
+	Storm stormCmd `cmd:"" hidden:"" help:"The storm of the mode storm."`
 }
 
 // target is where to connect to and as whom.
@@ -86,6 +89,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
+		kong.BindTo(os.Stdin, (*io.Reader)(nil)),
 	)
 	if err != nil {
 		_, _ = fmt.Fprintf(errOut, "takload: %v\n", err)

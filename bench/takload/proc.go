@@ -85,3 +85,56 @@ func memory(pid int) (rss, peak int64, err error) {
 	}
 	return rss, peak, nil
 }
+
+// machineUse is in cores.
+type machineUse struct{ busy, steal float64 }
+
+// machineWatch measures the whole machine.
+type machineWatch struct {
+	busy, steal time.Duration
+	began       time.Time
+	err         error
+}
+
+func (w *machineWatch) start() {
+	w.began = time.Now()
+	w.busy, w.steal, w.err = machineTime()
+}
+
+func (w *machineWatch) stop() (machineUse, error) {
+	busy, steal, err := machineTime()
+	if err := errors.Join(w.err, err); err != nil {
+		return machineUse{}, fmt.Errorf("watch the machine: %w", err)
+	}
+	wall := time.Since(w.began).Seconds()
+	return machineUse{busy: (busy - w.busy).Seconds() / wall, steal: (steal - w.steal).Seconds() / wall}, nil
+}
+
+// machineTime is what all processors spent on work since the machine started,
+// and what its host gave to others meanwhile.
+func machineTime() (busy, steal time.Duration, err error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	fields := bytes.Fields(line)
+	if len(fields) < 9 {
+		return 0, 0, fmt.Errorf("/proc/stat: %d fields", len(fields))
+	}
+	// cpu user nice system idle iowait irq softirq steal …
+	for i, field := range fields[1:9] {
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		switch i {
+		case 3, 4:
+		case 7:
+			steal = time.Duration(n) * tick
+		default:
+			busy += time.Duration(n) * tick
+		}
+	}
+	return busy, steal, nil
+}

@@ -35,6 +35,7 @@ type report struct {
 	MedianRatio  float64 `json:"median_client_ratio"`
 	Incomplete   int     `json:"incomplete_clients"` // clients that missed something
 	PerSecond    float64 `json:"deliveries_per_second"`
+	Messages     float64 `json:"messages_per_second,omitempty"` // that everybody got; mode max
 	BytesPerSec  float64 `json:"bytes_per_second"`
 	Duplicates   int64   `json:"duplicates"`
 	Disorder     int64   `json:"out_of_order"`
@@ -45,8 +46,18 @@ type report struct {
 	Latency       latency `json:"latency_ms"` // from when an event was due to when it was read
 	SendBehindMax float64 `json:"send_behind_max_ms"`
 
-	Server *serverUse `json:"server,omitempty"`
-	Cores  float64    `json:"load_tool_cores"` // what the load tool itself used
+	Storm *stormReport `json:"storm,omitempty"`
+	Stuck *stuckReport `json:"stuck,omitempty"`
+	Flood *floodReport `json:"flood,omitempty"`
+
+	Server       *serverUse `json:"server,omitempty"`
+	RSSPerClient float64    `json:"rss_per_client_bytes,omitempty"` // what the server grew by, from before they came
+	Cores        float64    `json:"load_tool_cores"`                // what the load tool itself used
+	Other        float64    `json:"other_cores"`                    // what everybody else on the machine used
+	Steal        float64    `json:"steal_cores"`                    // what other machines on the same host took
+
+	measured int64     // deliveries in the measured time
+	ratios   []float64 // of each client that was due something
 }
 
 type latency struct {
@@ -68,14 +79,43 @@ type serverUse struct {
 }
 
 // report counts up. Every client must have left.
-func (l *load) report(use, own usage) *report {
+func (l *load) report(seen observation) *report {
 	r := &report{
 		Addr: l.Addr, Mode: l.Mode, Clients: l.Clients, Publishers: l.Publishers, Rate: l.Rate, Mix: l.Mix, Protocol: l.Protocol,
-		MeasuredSeconds: l.Duration.Seconds(), Disconnected: len(l.crowd.lost), WorstRatio: 1, MedianRatio: 1,
+		MeasuredSeconds: l.Duration.Seconds(), Disconnected: l.crowd.losses, WorstRatio: 1, MedianRatio: 1, Ratio: 1,
 	}
-	if r.Disconnected > 0 {
-		r.FirstLoss = (<-l.crowd.lost).Error()
+	select {
+	case err := <-l.crowd.lost:
+		r.FirstLoss = err.Error()
+	default:
 	}
+	if l.flow != nil {
+		l.flow.report(r, seen.from, seen.to)
+	} else {
+		l.count(r)
+	}
+	if len(r.ratios) > 0 {
+		slices.Sort(r.ratios)
+		r.WorstRatio, r.MedianRatio = r.ratios[0], r.ratios[len(r.ratios)/2]
+	}
+	if r.Expected > 0 {
+		r.Ratio = float64(r.Delivered) / float64(r.Expected)
+	}
+	r.PerSecond = float64(r.measured) / r.MeasuredSeconds
+	switch {
+	case l.stuck != nil:
+		l.stuck.report(r)
+	case l.storm != nil:
+		r.Storm = &l.storm.rep
+	case l.flood != nil:
+		l.flood.report(r)
+	}
+	r.use(l.ServerPID != 0, seen)
+	return r
+}
+
+// count adds what publishers on schedule sent, and what became of it.
+func (l *load) count(r *report) {
 	var everybody int64
 	for i := range l.senders {
 		s := &l.senders[i]
@@ -84,8 +124,7 @@ func (l *load) report(use, own usage) *report {
 		r.Sent += s.sent
 		r.SendBehindMax = max(r.SendBehindMax, float64(s.behind)/1e6)
 	}
-	all := hdrhistogram.New(lowest, highest, digits)
-	ratios := make([]float64, 0, len(l.tallies))
+	all := newHistogram()
 	var size int64
 	for i, t := range l.tallies {
 		expected := everybody
@@ -96,41 +135,51 @@ func (l *load) report(use, own usage) *report {
 			expected += l.senders[before].direct
 		}
 		r.Expected += expected
-		r.Delivered += t.events
+		r.client(t.events, expected)
 		r.Duplicates += t.duplicates
 		r.Disorder += t.disorder
 		r.Strays += t.strays
 		size += t.bytes
-		if t.events < expected {
-			r.Incomplete++
-		}
-		if expected > 0 {
-			ratios = append(ratios, float64(t.events)/float64(expected))
-		}
 		_ = t.hist.into(all) // add keeps the values within the range
 	}
-	if len(ratios) > 0 {
-		slices.Sort(ratios)
-		r.WorstRatio, r.MedianRatio = ratios[0], ratios[len(ratios)/2]
-	}
-	r.Ratio = 1
-	if r.Expected > 0 {
-		r.Ratio = float64(r.Delivered) / float64(r.Expected)
-	}
-	r.PerSecond = float64(r.Delivered) / r.MeasuredSeconds
+	r.measured = r.Delivered
 	r.BytesPerSec = float64(size) / r.MeasuredSeconds
 	r.Latency = latencies(all)
-	if own.Wall > 0 {
-		r.Cores = own.CPU.Seconds() / own.Wall.Seconds()
-	}
-	if l.ServerPID != 0 {
-		r.Server = &serverUse{CPUSeconds: use.CPU.Seconds(), Cores: use.CPU.Seconds() / use.Wall.Seconds(), RSS: use.RSS, PeakRSS: use.PeakRSS}
-		if r.Delivered > 0 {
-			r.Server.MicrosPerDeliver = use.CPU.Seconds() * 1e6 / float64(r.Delivered)
-		}
-	}
-	return r
 }
+
+// client adds what one client got of what it should have got.
+func (r *report) client(got, expected int64) {
+	r.Delivered += got
+	if got < expected {
+		r.Incomplete++
+	}
+	if expected > 0 {
+		r.ratios = append(r.ratios, float64(got)/float64(expected))
+	}
+}
+
+// use adds what server, tool and machine needed.
+func (r *report) use(server bool, seen observation) {
+	seconds := func(u usage) float64 {
+		if u.Wall == 0 {
+			return 0
+		}
+		return u.CPU.Seconds() / u.Wall.Seconds()
+	}
+	r.Cores = seconds(seen.self)
+	r.Steal = seen.machine.steal
+	r.Other = max(0, seen.machine.busy-r.Cores-seconds(seen.server))
+	if !server {
+		return
+	}
+	cpu := seen.server.CPU.Seconds()
+	r.Server = &serverUse{CPUSeconds: cpu, Cores: seconds(seen.server), RSS: seen.server.RSS, PeakRSS: seen.server.PeakRSS}
+	if r.measured > 0 {
+		r.Server.MicrosPerDeliver = cpu * 1e6 / float64(r.measured)
+	}
+}
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(lowest, highest, digits) }
 
 func latencies(h *hdrhistogram.Histogram) latency {
 	ms := func(us int64) float64 { return float64(us) / 1000 }
@@ -153,15 +202,34 @@ func (r *report) print(w io.Writer) {
 	line("delivered  %d of %d, ratio %.6f (worst client %.6f, median %.6f, %d incomplete)",
 		r.Delivered, r.Expected, r.Ratio, r.WorstRatio, r.MedianRatio, r.Incomplete)
 	line("rate       %.0f deliveries/s, %.1f MB/s", r.PerSecond, r.BytesPerSec/1e6)
+	if r.Messages > 0 {
+		line("messages   %.0f/s reached everybody", r.Messages)
+	}
 	line("latency    p50 %.2f  p90 %.2f  p99 %.2f  p99.9 %.2f  max %.2f ms", r.Latency.P50, r.Latency.P90, r.Latency.P99, r.Latency.P999, r.Latency.Max)
 	line("faults     %d duplicates, %d out of order, %d to the wrong client, %d disconnected", r.Duplicates, r.Disorder, r.Strays, r.Disconnected)
 	if r.FirstLoss != "" {
 		line("           first: %s", r.FirstLoss)
 	}
+	if s := r.Storm; s != nil {
+		line("storm      %d of %d served in %.2f s; one takes p50 %.2f  p99 %.2f s", s.Served, s.Clients, s.Seconds, s.P50, s.P99)
+		if s.First != "" {
+			line("           first failure: %s", s.First)
+		}
+	}
+	if s := r.Stuck; s != nil {
+		line("stuck      %d did not read, the server closed %d; %d have the current picture p50 %.2f  max %.2f s after they read again",
+			s.Clients, s.Closed, s.Pictures, s.Median, s.Longest)
+	}
+	if f := r.Flood; f != nil {
+		line("flood      %d sent %d events, %.0f/s; the server closed %d", f.Clients, f.Sent, f.PerSecond, f.Closed)
+	}
 	if s := r.Server; s != nil {
 		line("server     %.2f cores, %.2f µs CPU per delivery, %d MB resident (peak %d MB)", s.Cores, s.MicrosPerDeliver, s.RSS>>20, s.PeakRSS>>20)
 	}
-	line("load tool  %.2f cores", r.Cores)
+	if r.RSSPerClient > 0 {
+		line("           %.1f kB for each client", r.RSSPerClient/1000)
+	}
+	line("load tool  %.2f cores, others %.2f, stolen %.2f", r.Cores, r.Other, r.Steal)
 }
 
 // judge returns which limits of cmd were not kept, all at once. Zero is no limit.
@@ -175,6 +243,9 @@ func (r *report) judge(cmd *runCmd) error {
 	}
 	if wrong := r.Duplicates + r.Disorder + r.Strays; cmd.Exact && wrong > 0 {
 		errs = append(errs, fmt.Errorf("%w: %d deliveries twice, out of order or to the wrong client", errLimit, wrong))
+	}
+	if s := r.Storm; s != nil && s.Failed > 0 {
+		errs = append(errs, fmt.Errorf("%w: %d of %d clients of the storm were not served: %s", errLimit, s.Failed, s.Clients, s.First))
 	}
 	if (cmd.Exact || cmd.Mode == "idle") && r.Disconnected > 0 {
 		errs = append(errs, fmt.Errorf("%w: %d clients were disconnected", errLimit, r.Disconnected))

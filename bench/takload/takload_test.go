@@ -173,7 +173,7 @@ func TestEvents(t *testing.T) {
 		xml []byte
 		typ string
 	}{
-		"position":    {p.appendSA(nil, now, extra), "a-f-G-U-C"},
+		"position":    {p.appendSA(nil, now, 700, extra), "a-f-G-U-C"},
 		"chat to all": {p.appendChat(nil, now, "1", "hello", nil, extra), "b-t-f"},
 		"chat to one": {p.appendChat(nil, now, "1", "hello", &other, extra), "b-t-f"},
 		"drawing":     {p.appendDrawing(nil, now, "1", extra), "u-d-f"},
@@ -253,7 +253,7 @@ func TestLatencyIsFromWhenItWasDue(t *testing.T) {
 	}
 	l.tallies[0].add(mark{seq: 2000, due: 999}, 5_000_000_000, 700)           // warm-up
 	l.tallies[0].add(mark{seq: 2001, due: 2_000_000_000}, 5_000_000_000, 700) // too late
-	rep := l.report(usage{}, usage{})
+	rep := l.report(observation{})
 	for name, v := range map[string][2]float64{
 		"p50": {rep.Latency.P50, 500}, "p99": {rep.Latency.P99, 990}, "max": {rep.Latency.Max, 1000}, "min": {rep.Latency.Min, 1},
 	} {

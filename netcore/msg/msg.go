@@ -37,6 +37,12 @@ type Origin struct {
 	Groups   []string // the sender's IN groups
 }
 
+// Bill is a meter to which deliveries are charged. The zero value is nobody's.
+type Bill struct {
+	Paid *atomic.Int64 // nanoseconds: when everything is paid for
+	Cost int64         // nanoseconds of one delivery
+}
+
 // Msg is one published event.
 type Msg struct {
 	Format   cot.Format // the encoding it came in
@@ -46,6 +52,8 @@ type Msg struct {
 	Except   group.Bits // and none of these; usually nil
 	Received int64      // Unix milliseconds
 	UID      []byte     // of the event, where Class is Position; its own memory
+
+	Bills [3]Bill // of the sender, its user and its address
 
 	// For taps.
 	Origin    *Origin
@@ -96,8 +104,19 @@ func (m *Msg) Release() {
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
 	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
 	m.UID = m.UID[:0]
+	m.Bills = [3]Bill{}
 	m.Superseded.Store(false)
 	pool.Put(m)
+}
+
+// Charge bills n deliveries, in KiB begun.
+func (m *Msg) Charge(n int) {
+	n *= 1 + m.Size()>>10
+	for i := range m.Bills {
+		if b := &m.Bills[i]; b.Paid != nil {
+			b.Paid.Add(int64(n) * b.Cost)
+		}
+	}
 }
 
 // Encode fills m from ev, spliced by s, in ev's own encoding.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"takd/netcore/msg"
 	"takd/netcore/session"
 )
 
@@ -38,6 +39,27 @@ func TestMeter(t *testing.T) {
 				t.Errorf("%d of %d fit, want %d", fit, tc.n, tc.want)
 			}
 		})
+	}
+}
+
+// What an event costs for each receiver is paid for before the next may come.
+func TestMeterDeliveries(t *testing.T) {
+	var meter session.Meter
+	rate := session.Rate{Deliveries: 1000}
+	fit, now := 0, int64(time.Hour)
+	for range 10_000 { // 1 ms between events
+		if meter.Take(rate, now, 100, false) {
+			fit++
+			m := msg.Get()
+			m.SetXML(make([]byte, 1500))
+			m.Bills[0] = meter.Bill(rate)
+			m.Charge(10)
+			m.Release()
+		}
+		now += int64(time.Millisecond)
+	}
+	if fit < 500 || fit > 505 { // 20 deliveries each, for 10 s
+		t.Errorf("%d events fit, want 500 and a burst", fit)
 	}
 }
 
