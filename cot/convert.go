@@ -11,14 +11,34 @@ import (
 
 // unknown is how CoT says that a height or an error is not known. Zero would
 // mean that it is known exactly.
-const unknown = 9999999
+const (
+	unknown     = 9999999
+	unknownText = "9999999.0"
+)
+
+// maxDeclared is how much longer namespaces may make an event: one long
+// declaration, needed by many elements, would fill the memory.
+const maxDeclared = 1 << 20
 
 // AppendProto appends the event as a TakMessage in its stream frame (0xBF,
 // varint length), without <marti> and with the flow tag of s. s may be nil. It
 // uses scratch of the Event: one goroutine at a time.
 func (ev *Event) AppendProto(dst []byte, s *Splice) ([]byte, error) {
-	if ev.Format == Proto {
+	out, err := ev.appendProto(dst, s)
+	if err == nil && s.tooBig(len(out)-len(dst)) {
+		return ev.appendProto(out[:len(dst)], s.untagged())
+	}
+	return out, err
+}
+
+func (ev *Event) appendProto(dst []byte, s *Splice) ([]byte, error) {
+	switch {
+	case ev.at.badPoint:
+		return dst, errPoint
+	case ev.Format == Proto:
 		return ev.spliceProto(dst, s), nil
+	case len(ev.ns) > 0 && !ev.declarable():
+		return dst, fmt.Errorf("%w: namespaces would add more than %d bytes", ErrLimit, maxDeclared)
 	}
 	detail := ev.appendDetail(ev.buf[0][:0], s)
 	ev.buf[0] = keepSmall(detail)
@@ -45,6 +65,22 @@ func keepSmall(b []byte) []byte {
 		return nil
 	}
 	return b
+}
+
+// declarable reports whether the namespaces are few and short enough to stand
+// on each child of detail.
+func (ev *Event) declarable() bool {
+	n := 0
+	for i := range ev.ns {
+		n += ev.ns[i].value.to - ev.ns[i].name.from
+	}
+	children := 0
+	for i := range ev.at.marks {
+		if ev.at.marks[i].nameEnd > 0 {
+			children++
+		}
+	}
+	return n*children <= maxDeclared
 }
 
 func appendBytes(dst []byte, num protowire.Number, b []byte) []byte {
@@ -107,8 +143,8 @@ func (ev *Event) appendDetail(dst []byte, s *Splice) []byte {
 	if !ev.HasDetail {
 		return dst
 	}
-	var seen [rewrite + 1]int
-	marks := ev.at.marks[:ev.at.n]
+	var seen [kinds]int
+	marks := ev.at.marks
 	for i := range marks {
 		seen[marks[i].kind]++
 	}
@@ -138,7 +174,7 @@ func (ev *Event) appendDetail(dst []byte, s *Splice) []byte {
 // appendXMLDetail appends the children of detail that are not typed.
 func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool) []byte {
 	tag := s != nil && s.FlowTag != ""
-	marks := ev.at.marks[:ev.at.n]
+	marks := ev.at.marks
 	for i := range marks {
 		if tag && marks[i].kind == flowTags {
 			tag = false
@@ -149,6 +185,7 @@ func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool
 	} else if s != nil && s.FlowTag == "" {
 		s = nil
 	}
+	e := edits{tag: s, declare: len(ev.ns) > 0}
 	from, to := ev.at.inner.from, ev.at.inner.to
 	if ev.at.emptyTag > 0 {
 		from, to = 0, 0
@@ -158,10 +195,10 @@ func (ev *Event) appendXMLDetail(dst []byte, s *Splice, isTyped func(*mark) bool
 		if m.from < from || m.to > to || !isTyped(m) {
 			continue
 		}
-		dst = ev.appendWithout(dst, from, m.from, s)
+		dst = ev.appendWithout(dst, from, m.from, e)
 		from = m.to
 	}
-	return ev.appendWithout(dst, from, to, s)
+	return ev.appendWithout(dst, from, to, e)
 }
 
 // convertible reports whether the values of a typed element fit their fields.
@@ -207,39 +244,76 @@ func (ev *Event) appendTyped(dst []byte, k kind) []byte {
 	return appendBytes(dst, num, b)
 }
 
-// spliceProto is AppendProto for an event that is protobuf: only xmlDetail and
-// the lengths around it change, every other byte stays.
+// spliceProto is AppendProto for an event that is protobuf: xmlDetail and the
+// lengths around it change, and numbers that are none; every other byte stays.
 func (ev *Event) spliceProto(dst []byte, s *Splice) []byte {
 	w := &ev.at.wire
 	tag := s != nil && s.FlowTag != "" && ev.HasDetail
-	if !tag && !ev.HasMarti {
+	if !tag && !ev.HasMarti && !w.odd {
 		return append(appendFrame(dst, len(ev.Raw)), ev.Raw...)
 	}
+	if !ev.HasDetail {
+		return ev.appendWithout(appendFrame(dst, len(ev.Raw)), 0, len(ev.Raw), edits{})
+	}
 	xml := ev.buf[0][:0]
+	if w.badTrack && !ev.hasMark(track) {
+		xml = ev.appendTrack(xml)
+	}
 	at := nested{w.detail.to, w.detail.to, w.detail.to} // a new field at the end of detail
 	if w.xml.set() {
 		at = w.xml
 		xml = ev.appendInner(xml, s)
-	} else {
+	} else if tag {
 		xml = s.element(xml)
 	}
 	ev.buf[0] = keepSmall(xml)
 
 	field := func(n int) int { return 1 + uvarintLen(n) + n }
-	detail := w.detail.to - w.detail.from - (at.to - at.key) + field(len(xml))
+	detail := w.detail.to - w.detail.from - (at.to - at.key) - w.dropped
+	if len(xml) > 0 || w.xml.set() {
+		detail += field(len(xml))
+	}
 	event := w.event.to - w.event.from - (w.detail.to - w.detail.key) + field(detail)
 	msg := len(ev.Raw) - (w.event.to - w.event.key) + field(event)
 
 	dst = appendFrame(dst, msg)
 	dst = append(dst, ev.Raw[:w.event.key]...)
 	dst = appendHead(dst, 2, event)
-	dst = append(dst, ev.Raw[w.event.from:w.detail.key]...)
+	dst = ev.appendWithout(dst, w.event.from, w.detail.key, edits{})
 	dst = appendHead(dst, 15, detail)
-	dst = append(dst, ev.Raw[w.detail.from:at.key]...)
-	dst = append(appendHead(dst, 1, len(xml)), xml...)
-	dst = append(dst, ev.Raw[at.to:w.detail.to]...)
-	dst = append(dst, ev.Raw[w.detail.to:w.event.to]...)
+	dst = ev.appendWithout(dst, w.detail.from, at.key, edits{})
+	if len(xml) > 0 || w.xml.set() {
+		dst = append(appendHead(dst, 1, len(xml)), xml...)
+	}
+	dst = ev.appendWithout(dst, at.to, w.detail.to, edits{})
+	dst = ev.appendWithout(dst, w.detail.to, w.event.to, edits{})
 	return append(dst, ev.Raw[w.event.to:]...)
+}
+
+func (ev *Event) hasMark(k kind) bool {
+	for i := range ev.at.marks {
+		if ev.at.marks[i].kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+// appendTrack appends what is known of the track as an element.
+func (ev *Event) appendTrack(dst []byte) []byte {
+	speed, ok1 := ev.Track.Speed.Float()
+	course, ok2 := ev.Track.Course.Float()
+	if !ok1 && !ok2 {
+		return dst
+	}
+	dst = append(dst, "<track"...)
+	if ok1 {
+		dst = append(appendFloat(append(dst, ` speed="`...), speed), '"')
+	}
+	if ok2 {
+		dst = append(appendFloat(append(dst, ` course="`...), course), '"')
+	}
+	return append(dst, "/>"...)
 }
 
 func appendHead(dst []byte, num protowire.Number, n int) []byte {
@@ -248,7 +322,7 @@ func appendHead(dst []byte, num protowire.Number, n int) []byte {
 
 // appendXMLFromProto converts. Typed fields come first; where xmlDetail has the
 // same element, that one is meant.
-func (ev *Event) appendXMLFromProto(dst []byte, s *Splice) ([]byte, error) {
+func (ev *Event) appendXMLFromProto(dst []byte, s *Splice) []byte {
 	dst = append(dst, `<event version="2.0"`...)
 	dst = appendAttr(dst, "uid", ev.UID)
 	dst = appendAttr(dst, "type", ev.Type)
@@ -278,13 +352,13 @@ func (ev *Event) appendXMLFromProto(dst []byte, s *Splice) ([]byte, error) {
 		}
 		dst = append(dst, "</detail>"...)
 	}
-	return append(dst, "</event>"...), nil
+	return append(dst, "</event>"...)
 }
 
 // appendTypedXML appends the typed fields as elements.
 func (ev *Event) appendTypedXML(dst []byte) []byte {
 	typed := ev.at.wire.typed
-	for _, m := range ev.at.marks[:ev.at.n] {
+	for _, m := range ev.at.marks {
 		if m.kind >= contact && m.kind <= track {
 			typed &^= 1 << (m.kind + 1)
 		}
@@ -312,8 +386,7 @@ func (ev *Event) appendTypedXML(dst []byte) []byte {
 		dst = append(appendAttr(dst, "version", ev.Takv.Version), "/>"...)
 	}
 	if typed&(1<<7) != 0 {
-		dst = appendFloat(append(dst, `<track speed="`...), ev.Track.Speed.or(0))
-		dst = append(appendFloat(append(dst, `" course="`...), ev.Track.Course.or(0)), `"/>`...)
+		dst = ev.appendTrack(dst)
 	}
 	return dst
 }

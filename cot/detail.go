@@ -3,6 +3,7 @@ package cot
 import (
 	"bytes"
 	"fmt"
+	"unsafe"
 )
 
 // element handles the start tag that was just read; at is where its '<' is.
@@ -88,6 +89,12 @@ func (ev *Event) openDetail(at int) error {
 		ev.at.emptyTag = s.pos - len("/>")
 		ev.at.inner.to, ev.at.detail.to = s.pos, s.pos
 	}
+	for i := range s.n {
+		a := &s.attrs[i]
+		if err := ev.namespace(a, s.b[a.name.from:a.name.to]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -99,15 +106,13 @@ func (ev *Event) closeChild() {
 	ev.at.childKind = other
 }
 
-// mark notes that something of interest begins at from.
-func (ev *Event) mark(k kind, from int) (*mark, error) {
-	if ev.at.n == maxMarks {
-		return nil, fmt.Errorf("%w: more than %d known elements in detail", ErrLimit, maxMarks)
+// mark notes something of interest.
+func (ev *Event) mark(m mark) error {
+	if len(ev.at.marks) == maxMarks {
+		return fmt.Errorf("%w: more than %d known elements in detail", ErrLimit, maxMarks)
 	}
-	m := &ev.at.marks[ev.at.n]
-	m.kind, m.from, m.to, m.nameEnd, m.exact = k, from, 0, 0, true
-	ev.at.n++
-	return m, nil
+	ev.at.marks = append(ev.at.marks, m)
+	return nil
 }
 
 func (ev *Event) point() error {
@@ -118,26 +123,39 @@ func (ev *Event) point() error {
 	s := &ev.scan
 	for i := range s.n {
 		a := &s.attrs[i]
-		n := Number{set: true}
+		var n *Number
+		degrees := false
 		switch string(s.b[a.name.from:a.name.to]) {
 		case "lat":
-			n.text = ev.value(a)
-			ev.Point.Lat = n
+			n, degrees = &ev.Point.Lat, true
 		case "lon":
-			n.text = ev.value(a)
-			ev.Point.Lon = n
+			n, degrees = &ev.Point.Lon, true
 		case "hae":
-			n.text = ev.value(a)
-			ev.Point.HAE = n
+			n = &ev.Point.HAE
 		case "ce":
-			n.text = ev.value(a)
-			ev.Point.CE = n
+			n = &ev.Point.CE
 		case "le":
-			n.text = ev.value(a)
-			ev.Point.LE = n
+			n = &ev.Point.LE
+		default:
+			continue
+		}
+		n.text, n.set = ev.value(a), true
+		if s.plainNumber(a) {
+			continue
+		}
+		if _, ok := n.Float(); ok {
+			continue
+		}
+		if degrees {
+			ev.at.badPoint = true
+			continue
+		}
+		*n = Number{v: unknown, set: true}
+		if err := ev.mark(mark{kind: number, from: a.value.from, to: a.value.to}); err != nil {
+			return err
 		}
 	}
-	ev.HasPoint = ev.Point.Lat.set && ev.Point.Lon.set
+	ev.HasPoint = ev.Point.Lat.set && ev.Point.Lon.set && !ev.at.badPoint
 	return nil
 }
 
@@ -174,13 +192,16 @@ func (ev *Event) child(at int, tag []byte) error {
 	ev.at.childKind = k
 	switch {
 	case k != other && k != takControl && k != chat:
-		m, err := ev.mark(k, at)
-		if err != nil {
+		if err := ev.openChild(k, at); err != nil {
 			return err
 		}
-		m.nameEnd = ev.scan.tag.to
-		ev.at.child = ev.at.n
-		ev.typed(k, m)
+		return ev.typed(k, &ev.at.marks[ev.at.child-1])
+	case len(ev.ns) > 0: // it may need the declarations
+		if err := ev.openChild(other, at); err != nil {
+			return err
+		}
+	}
+	switch {
 	case k == chat:
 		ev.Chat = Chat{UIDs: ev.Chat.UIDs[:0]}
 		ev.fields(field{"id", &ev.Chat.ID}, field{"chatroom", &ev.Chat.Room}, field{"messageId", &ev.Chat.MessageID},
@@ -194,6 +215,13 @@ func (ev *Event) child(at int, tag []byte) error {
 		ev.Archive = true
 	}
 	return nil
+}
+
+// openChild marks the child of detail that begins at at.
+func (ev *Event) openChild(k kind, at int) error {
+	err := ev.mark(mark{kind: k, exact: true, from: at, nameEnd: ev.scan.tag.to})
+	ev.at.child = len(ev.at.marks)
+	return err
 }
 
 // field is an attribute to read into a text.
@@ -223,7 +251,7 @@ func (ev *Event) fields(fs ...field) bool {
 
 // typed reads the elements that have a typed field in protobuf, and decides
 // whether this one may become one: exactly its attributes and nothing in it.
-func (ev *Event) typed(k kind, m *mark) {
+func (ev *Event) typed(k kind, m *mark) error {
 	switch k {
 	case contact:
 		var alt []byte
@@ -231,6 +259,9 @@ func (ev *Event) typed(k kind, m *mark) {
 		m.exact = ev.fields(field{"callsign", &ev.Contact.Callsign}, field{"endpoint", &ev.Contact.Endpoint}, field{"altendpoints", &alt}) &&
 			ev.Contact.Callsign != nil
 		ev.at.wire.altEndpoints = alt
+		if len(ev.Contact.Callsign) > MaxCallsign {
+			return tooLong("callsign", MaxCallsign)
+		}
 	case team:
 		ev.Group = Group{}
 		m.exact = ev.fields(field{"name", &ev.Group.Name}, field{"role", &ev.Group.Role}) && ev.scan.n == 2
@@ -245,9 +276,7 @@ func (ev *Event) typed(k kind, m *mark) {
 		*t = Takv{}
 		m.exact = ev.fields(field{"device", &t.Device}, field{"platform", &t.Platform}, field{"os", &t.OS}, field{"version", &t.Version}) && ev.scan.n == 4
 	case track:
-		var speed, course []byte
-		m.exact = ev.fields(field{"speed", &speed}, field{"course", &course}) && ev.scan.n == 2
-		ev.Track = Track{Number{text: speed, set: speed != nil}, Number{text: course, set: course != nil}}
+		return ev.track()
 	case marti:
 		var archive []byte
 		ev.HasMarti = true
@@ -259,6 +288,48 @@ func (ev *Event) typed(k kind, m *mark) {
 			ev.MartiArchive = No
 		}
 	}
+	return nil
+}
+
+// track reads the attributes of track; those that are no numbers are to go.
+func (ev *Event) track() error {
+	s := &ev.scan
+	ev.Track = Track{}
+	known := 0
+	for i := range s.n {
+		a := &s.attrs[i]
+		n := &ev.Track.Speed
+		switch string(s.b[a.name.from:a.name.to]) {
+		case "speed":
+		case "course":
+			n = &ev.Track.Course
+		default:
+			continue
+		}
+		n.text, n.set = ev.value(a), true
+		if !s.plainNumber(a) {
+			if _, ok := n.Float(); !ok {
+				*n = Number{}
+				ev.at.wire.odd = true
+				if err := ev.mark(mark{kind: gone, from: s.before(a), to: a.value.to + 1}); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		known++
+	}
+	ev.at.marks[ev.at.child-1].exact = known == 2 && s.n == 2
+	return nil
+}
+
+// before is where the white space in front of an attribute begins.
+func (s *scanner) before(a *attribute) int {
+	i := a.name.from
+	for class[s.b[i-1]]&space != 0 {
+		i--
+	}
+	return i
 }
 
 // grandchild handles the elements inside marti, __chat and TakControl.
@@ -295,17 +366,32 @@ func (ev *Event) reset(f Format) {
 	ev.HasPoint, ev.Point, ev.HasDetail = false, Point{}, false
 	ev.Contact, ev.Group, ev.Takv, ev.Track = Contact{}, Group{}, Takv{}, Track{}
 	ev.Battery, ev.Precision, ev.Emergency, ev.Archive = nil, Precision{}, Emergency{}, false
-	ev.Chat = Chat{UIDs: ev.Chat.UIDs[:0]}
-	ev.HasMarti, ev.Dests, ev.MartiArchive = false, ev.Dests[:0], Unset
+	ev.Chat = Chat{UIDs: shrinkViews(ev.Chat.UIDs)}
+	ev.HasMarti, ev.Dests, ev.MartiArchive = false, shrinkViews(ev.Dests), Unset
 	ev.TakRequest = nil
 	at := &ev.at
 	at.typ, at.time, at.start, at.stale = span{}, span{}, span{}, span{}
 	at.detail, at.inner, at.emptyTag, at.endTag = span{}, span{}, 0, 0
-	at.n, at.child, at.sawPoint, at.childKind, at.wire = 0, 0, false, other, wire{}
-	if cap(ev.text) > keepScratch {
-		ev.text = nil
+	at.child, at.sawPoint, at.badPoint, at.childKind, at.wire = 0, false, false, other, wire{}
+	ev.text, at.marks, ev.ns = shrink(ev.text), shrink(at.marks), ev.ns[:0]
+	ev.scan.attrs = shrink(ev.scan.attrs)
+	ev.scan.attrs = ev.scan.attrs[:cap(ev.scan.attrs)]
+}
+
+// shrink empties s, and forgets its memory if that is much. What pointers may be
+// in it must be cleared by the caller.
+func shrink[T any](s []T) []T {
+	if uintptr(cap(s))*unsafe.Sizeof(*new(T)) > keepScratch {
+		return nil
 	}
-	ev.text = ev.text[:0]
+	return s[:0]
+}
+
+// shrinkViews is shrink for what points to the last event: that may be large,
+// and is not needed any more.
+func shrinkViews[T any](s []T) []T {
+	clear(s)
+	return shrink(s)
 }
 
 // keepScratch is the most memory of each kind that an Event keeps between events.

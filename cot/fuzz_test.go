@@ -1,6 +1,7 @@
 package cot_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var ev cot.Event
 		n, err := cot.Scan(in, &ev)
-		if n < 0 || n > len(in) || err != nil && n != 0 {
+		if n < 0 || n > len(in) || err != nil && (n != 0 || reasons(err) != 1) {
 			t.Fatalf("Scan = %d of %d, %v", n, len(in), err)
 		}
 		if n == 0 {
@@ -39,6 +40,12 @@ func FuzzScan(f *testing.F) {
 		}
 		checkScan(t, ev.Raw, &ev)
 		out, err := ev.AppendXML(nil, splice)
+		if tidy(want, &ev); hasBadPoint(want) {
+			if ev.HasPoint || !errors.Is(err, cot.ErrMalformed) {
+				t.Fatalf("AppendXML(%q) = %v", ev.Raw, err)
+			}
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

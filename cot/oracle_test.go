@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -114,6 +116,67 @@ func (n *node) write(b *strings.Builder) {
 	}
 	b.WriteString(strings.Join(kids, ""))
 	fmt.Fprintf(b, "%q</>", strings.TrimSpace(n.text))
+}
+
+var (
+	readable = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$`)
+	decimal  = regexp.MustCompile(`^[ \t\r\n]*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?[ \t\r\n]*$`)
+)
+
+// isNumber reports whether s is a finite decimal.
+func isNumber(s string) bool {
+	_, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	return decimal.MatchString(s) && err == nil
+}
+
+// tidy does to n what AppendXML does to times and numbers that clients cannot read.
+func tidy(n *node, ev *cot.Event) {
+	for k, at := range map[string]cot.Instant{"time": ev.Time, "start": ev.Start, "stale": ev.Stale} {
+		if ms, ok := at.UnixMilli(); ok && !readable.MatchString(n.attrs[k]) {
+			n.attrs[k] = string(cot.AppendTime(nil, ms))
+		}
+	}
+	if p := n.child("point"); p != nil {
+		for _, k := range []string{"hae", "ce", "le"} {
+			if v, ok := p.attrs[k]; ok && !isNumber(v) {
+				p.attrs[k] = "9999999.0"
+			}
+		}
+	}
+	if d := n.child("detail"); d != nil {
+		for _, k := range d.kids {
+			for _, a := range []string{"speed", "course"} {
+				if v, ok := k.attrs[a]; ok && k.name == "track" && !isNumber(v) {
+					delete(k.attrs, a)
+				}
+			}
+		}
+	}
+}
+
+// hasBadPoint reports whether a position is there and is none.
+func hasBadPoint(n *node) bool {
+	p := n.child("point")
+	if p == nil {
+		return false
+	}
+	for _, k := range []string{"lat", "lon"} {
+		if v, ok := p.attrs[k]; ok && !isNumber(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// reasons counts the sentinels that err wraps.
+func reasons(err error) int {
+	n := 0
+	for _, reason := range []error{cot.ErrMalformed, cot.ErrDTD, cot.ErrLimit} {
+		if errors.Is(err, reason) {
+			n++
+		}
+	}
+	return n
 }
 
 // fromEvent cuts what is in front of "<event".

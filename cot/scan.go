@@ -53,11 +53,14 @@ type scanner struct {
 	pos   int
 	depth int // open elements
 	stack [MaxDepth]span
-	tag   span // name of the last start tag
-	empty bool // it was "<a/>"
-	attrs [MaxAttrs]attribute
-	n     int    // attributes of it
-	names uint64 // a bit for each of their names
+	tag   span        // name of the last start tag
+	empty bool        // it was "<a/>"
+	attrs []attribute // as long as there is memory for; n are in use
+	n     int         // attributes of it
+	names uint64      // a bit for each of their names
+
+	index   []uint16 // the first indexed of attrs, by the hash of their names
+	indexed int
 }
 
 type attribute struct {
@@ -73,23 +76,30 @@ type spans struct {
 	inner     span // what is between its tags
 	emptyTag  int  // "/>" of <detail/>; 0: it has an end tag
 	endTag    int  // "</event"
-	marks     [maxMarks]mark
-	n         int
+	marks     []mark
 	child     int // the open child of detail is marks[child-1]; 0: none of interest
 	wire      wire
 	sawPoint  bool
+	badPoint  bool // lat or lon is not a number
 	childKind kind
 }
 
-// maxMarks bounds the elements of interest: clients send at most a handful.
-const maxMarks = 128
+// maxMarks bounds the elements of interest: clients send at most a handful, and
+// drawings some hundreds.
+const maxMarks = 16 << 10
+
+// maxPrefixes bounds the namespaces of one event, which become attributes of
+// every child of detail that uses them.
+const maxPrefixes = 64
+
+const xmlns = "xmlns:"
 
 // mark is an element of detail that the codec knows, or a stretch to rewrite.
 type mark struct {
 	kind     kind
-	from, to int
-	nameEnd  int  // where an attribute can be added
 	exact    bool // has exactly the attributes of its typed field, and no content
+	from, to int
+	nameEnd  int // where an attribute can be added; 0: it is no element
 }
 
 type kind uint8
@@ -107,6 +117,11 @@ const (
 	chat
 	takControl
 	rewrite // comment, CDATA or instruction with "</event" in it
+	number  // value of an attribute: not a number, to become unknown
+	double  // the same in protobuf: eight bytes
+	instant // value of time, start or stale in a form that ATAK does not read
+	gone    // to be left out: an attribute, or a field of protobuf
+	kinds
 )
 
 // Scan reads the one event that buf begins with ("<event" for XML) into ev and
@@ -213,7 +228,7 @@ func (ev *Event) root() error {
 	}
 	for i := range s.n {
 		a := &s.attrs[i]
-		switch string(s.b[a.name.from:a.name.to]) {
+		switch key := s.b[a.name.from:a.name.to]; string(key) {
 		case "version":
 			ev.Version = ev.value(a)
 		case "uid":
@@ -223,11 +238,11 @@ func (ev *Event) root() error {
 		case "how":
 			ev.How = ev.value(a)
 		case "time":
-			ev.Time, ev.at.time = Instant{text: ev.value(a), set: true}, a.value
+			ev.Time, ev.at.time = ev.instant(a), a.value
 		case "start":
-			ev.Start, ev.at.start = Instant{text: ev.value(a), set: true}, a.value
+			ev.Start, ev.at.start = ev.instant(a), a.value
 		case "stale":
-			ev.Stale, ev.at.stale = Instant{text: ev.value(a), set: true}, a.value
+			ev.Stale, ev.at.stale = ev.instant(a), a.value
 		case "access":
 			ev.Access = ev.value(a)
 		case "qos":
@@ -238,7 +253,14 @@ func (ev *Event) root() error {
 			ev.Caveat = ev.value(a)
 		case "releasableTo":
 			ev.ReleasableTo = ev.value(a)
+		default:
+			if err := ev.namespace(a, key); err != nil {
+				return err
+			}
 		}
+	}
+	if len(ev.UID) > MaxUID {
+		return tooLong("uid", MaxUID)
 	}
 	if !s.empty {
 		s.stack[0] = s.tag
@@ -247,14 +269,40 @@ func (ev *Event) root() error {
 	return nil
 }
 
+// instant reads a time, and notes it if ATAK could not.
+func (ev *Event) instant(a *attribute) Instant {
+	text := ev.value(a)
+	if !plainTime(text) {
+		if _, ok := parseTime(text); ok {
+			_ = ev.mark(mark{kind: instant, from: a.value.from, to: a.value.to}) // the first ones fit
+		}
+	}
+	return Instant{text: text, set: true}
+}
+
+// namespace notes an attribute, called key, that declares a prefix.
+func (ev *Event) namespace(a *attribute, key []byte) error {
+	if len(key) <= len(xmlns) || string(key[:len(xmlns)]) != xmlns {
+		return nil
+	}
+	if len(ev.ns) == maxPrefixes {
+		return fmt.Errorf("%w: more than %d namespace prefixes", ErrLimit, maxPrefixes)
+	}
+	ev.ns = append(ev.ns, *a)
+	return nil
+}
+
+func tooLong(field string, limit int) error {
+	return fmt.Errorf("%w: %s longer than %d bytes", ErrLimit, field, limit)
+}
+
 // next reads up to and including the next tag, comment, CDATA or instruction.
 func (ev *Event) next() error {
 	s := &ev.scan
-	from := s.pos
-	if err := s.skipText(); err != nil {
-		return err
-	}
-	if s.pos > from {
+	if s.pos == len(s.b) || s.b[s.pos] != '<' {
+		if err := s.skipText(); err != nil {
+			return err
+		}
 		ev.content()
 	}
 	if s.pos+1 >= len(s.b) {
@@ -376,11 +424,7 @@ func (ev *Event) skipped(size int, body []byte) error {
 	if !bytes.Contains(body, []byte("</event")) {
 		return nil
 	}
-	m, err := ev.mark(rewrite, from)
-	if err == nil {
-		m.to = from + size
-	}
-	return err
+	return ev.mark(mark{kind: rewrite, from: from, to: from + size})
 }
 
 // beginsToken reports whether b is a beginning of token.

@@ -2,7 +2,9 @@ package cot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -10,27 +12,36 @@ import (
 
 // HasFlowTag reports whether detail/_flow-tags_ carries the attribute name.
 func (ev *Event) HasFlowTag(name string) bool {
-	for _, m := range ev.at.marks[:ev.at.n] {
-		if m.kind != flowTags {
-			continue
-		}
-		tag := ev.Raw[m.nameEnd:m.to]
-		if end := bytes.IndexByte(tag, '>'); end >= 0 {
-			tag = tag[:end] // a flow tag's value is a time: it holds no '>'
-		}
-		for {
-			i := bytes.Index(tag, []byte(name))
-			if i < 0 {
-				break
-			}
-			after := tag[i+len(name):]
-			if i > 0 && class[tag[i-1]]&space != 0 && len(bytes.TrimLeft(after, " \t\r\n")) > 0 && bytes.TrimLeft(after, " \t\r\n")[0] == '=' {
-				return true
-			}
-			tag = after
+	for i := range ev.at.marks {
+		if m := &ev.at.marks[i]; m.kind == flowTags && hasAttribute(ev.Raw[m.nameEnd:m.to], name) {
+			return true
 		}
 	}
 	return false
+}
+
+// hasAttribute reports whether a start tag has an attribute of that name. The
+// tag was scanned before; tag begins behind its name.
+func hasAttribute(tag []byte, called string) bool {
+	for i := 0; ; {
+		for class[tag[i]]&space != 0 {
+			i++
+		}
+		from := i
+		for class[tag[i]]&name != 0 {
+			i++
+		}
+		if i == from {
+			return false // the end of the tag
+		}
+		if string(tag[from:i]) == called {
+			return true
+		}
+		for tag[i] != '"' && tag[i] != '\'' {
+			i++
+		}
+		i += 1 + bytes.IndexByte(tag[i+1:], tag[i]) + 1
+	}
 }
 
 // change replaces Raw[from:to] in what is appended.
@@ -42,38 +53,59 @@ type change struct {
 // AppendXML appends the event as XML for a client: without <marti>, with the
 // flow tag of s, from "<event" through "</event>" and not a byte more, with no
 // other "</event>" inside and no XML declaration. ATAK cuts its stream at those
-// eight bytes. s may be nil: then the event is only brought into that form.
+// eight bytes. Times and numbers are rewritten where ATAK could not read them.
+// s may be nil: then the event is only brought into that form.
 func (ev *Event) AppendXML(dst []byte, s *Splice) ([]byte, error) {
-	if ev.Format == Proto {
-		return ev.appendXMLFromProto(dst, s)
+	out, err := ev.appendXML(dst, s)
+	if err == nil && s.tooBig(len(out)-len(dst)) {
+		return ev.appendXML(out[:len(dst)], s.untagged())
 	}
-	return ev.splice(dst, s, nil)
+	return out, err
 }
+
+func (ev *Event) appendXML(dst []byte, s *Splice) ([]byte, error) {
+	switch {
+	case ev.at.badPoint:
+		return dst, errPoint
+	case ev.Format == Proto:
+		return ev.appendXMLFromProto(dst, s), nil
+	}
+	return ev.splice(dst, s, nil), nil
+}
+
+// errPoint says why an event is not passed on, which is to be dropped.
+var errPoint = fmt.Errorf("%w: lat or lon is not a number", ErrMalformed)
+
+// tooBig reports whether n bytes with the flow tag are too many.
+func (s *Splice) tooBig(n int) bool { return s != nil && s.Limit > 0 && n > s.Limit && s.FlowTag != "" }
+
+// untagged is s without the flow tag.
+func (s *Splice) untagged() *Splice { return &Splice{Millis: s.Millis} }
 
 // splice is AppendXML for an event that is XML. The changes are in order and
 // in the event's start tag.
-func (ev *Event) splice(dst []byte, s *Splice, changes []change) ([]byte, error) {
+func (ev *Event) splice(dst []byte, s *Splice, changes []change) []byte {
 	pos := 0
 	for _, c := range changes {
-		dst = append(append(dst, ev.Raw[pos:c.from]...), c.text...)
+		dst = append(ev.appendWithout(dst, pos, c.from, edits{}), c.text...)
 		pos = c.to
 	}
 	if ev.at.endTag == len(ev.Raw) { // <event/>: nothing in it, and no end tag
-		dst = append(dst, ev.Raw[pos:len(ev.Raw)-len("/>")]...)
-		return append(dst, "></event>"...), nil
+		dst = ev.appendWithout(dst, pos, len(ev.Raw)-len("/>"), edits{})
+		return append(dst, "></event>"...)
 	}
 	switch tagged := s != nil && s.FlowTag != "" && ev.HasDetail; {
 	case tagged && ev.at.emptyTag > 0:
-		dst = ev.appendWithout(dst, pos, ev.at.emptyTag, nil)
+		dst = ev.appendWithout(dst, pos, ev.at.emptyTag, edits{})
 		dst = append(s.element(append(dst, '>')), "</detail>"...)
 		pos = ev.at.detail.to
 	case ev.HasDetail:
-		dst = ev.appendWithout(dst, pos, ev.at.inner.from, nil)
+		dst = ev.appendWithout(dst, pos, ev.at.inner.from, edits{})
 		dst = ev.appendInner(dst, s)
 		pos = ev.at.inner.to
 	}
-	dst = ev.appendWithout(dst, pos, ev.at.endTag, nil)
-	return append(dst, "</event>"...), nil
+	dst = ev.appendWithout(dst, pos, ev.at.endTag, edits{})
+	return append(dst, "</event>"...)
 }
 
 // element appends the whole _flow-tags_ element.
@@ -91,20 +123,26 @@ func (s *Splice) attribute(dst []byte) []byte {
 // with the flow tag of s if that is not nil and names one.
 func (ev *Event) appendInner(dst []byte, s *Splice) []byte {
 	if s == nil || s.FlowTag == "" {
-		return ev.appendWithout(dst, ev.at.inner.from, ev.at.inner.to, nil)
+		return ev.appendWithout(dst, ev.at.inner.from, ev.at.inner.to, edits{})
 	}
-	for i := range ev.at.marks[:ev.at.n] {
+	for i := range ev.at.marks {
 		if ev.at.marks[i].kind == flowTags {
-			return ev.appendWithout(dst, ev.at.inner.from, ev.at.inner.to, s)
+			return ev.appendWithout(dst, ev.at.inner.from, ev.at.inner.to, edits{tag: s})
 		}
 	}
-	return ev.appendWithout(s.element(dst), ev.at.inner.from, ev.at.inner.to, nil)
+	return ev.appendWithout(s.element(dst), ev.at.inner.from, ev.at.inner.to, edits{})
 }
 
-// appendWithout appends Raw[from:to] without marti, with s added to the first
-// _flow-tags_ if s is not nil, and with what would end the event early rewritten.
-func (ev *Event) appendWithout(dst []byte, from, to int, s *Splice) []byte {
-	for i := range ev.at.marks[:ev.at.n] {
+// edits is what appendWithout adds.
+type edits struct {
+	tag     *Splice // whose flow tag to add to the first _flow-tags_; nil: to none
+	declare bool    // the namespaces of event and detail, on the children of detail
+}
+
+// appendWithout appends Raw[from:to] without marti, with what would end the
+// event early, or is not readable, rewritten, and with what e adds.
+func (ev *Event) appendWithout(dst []byte, from, to int, e edits) []byte {
+	for i := range ev.at.marks {
 		m := &ev.at.marks[i]
 		if m.from < from || m.to > to {
 			continue // elsewhere, or inside what was left out
@@ -113,25 +151,87 @@ func (ev *Event) appendWithout(dst []byte, from, to int, s *Splice) []byte {
 		case m.kind == marti:
 			dst = append(dst, ev.Raw[from:m.from]...)
 			from = m.to
-		case m.kind == rewrite:
+		case m.kind >= rewrite:
 			dst = append(dst, ev.Raw[from:m.from]...)
-			dst = appendRewritten(dst, ev.Raw[m.from:m.to])
+			dst = ev.appendRewritten(dst, m)
 			from = m.to
-		case m.kind == flowTags && s != nil:
+		case m.kind == flowTags && e.tag != nil:
 			dst = append(dst, ev.Raw[from:m.nameEnd]...)
-			if !ev.HasFlowTag(s.FlowTag) { // twice would be malformed
-				dst = s.attribute(dst)
+			if !ev.HasFlowTag(e.tag.FlowTag) { // twice would be malformed
+				dst = e.tag.attribute(dst)
 			}
-			from, s = m.nameEnd, nil
+			from, e.tag = m.nameEnd, nil
+		}
+		if e.declare && m.nameEnd >= from && m.nameEnd > 0 {
+			dst = append(dst, ev.Raw[from:m.nameEnd]...)
+			dst = ev.appendDeclarations(dst, m)
+			from = m.nameEnd
 		}
 	}
 	return append(dst, ev.Raw[from:to]...)
 }
 
-// appendRewritten appends a CDATA section as escaped text; all else goes.
-func appendRewritten(dst, b []byte) []byte {
-	if text, ok := bytes.CutPrefix(b, []byte("<![CDATA[")); ok {
-		return appendEscaped(dst, text[:len(text)-len("]]>")])
+// appendDeclarations appends the namespaces of event and detail that the child
+// of detail at m uses and does not declare: in protobuf it stands alone. The
+// declaration of detail counts if both have one.
+func (ev *Event) appendDeclarations(dst []byte, m *mark) []byte {
+	child, attrs := ev.Raw[m.from:m.to], ev.Raw[m.nameEnd:m.to]
+	for i := len(ev.ns) - 1; i >= 0; i-- {
+		key := ev.Raw[ev.ns[i].name.from:ev.ns[i].name.to]
+		prefix := key[len(xmlns):]
+		if !hasPrefix(child, prefix) || hasAttribute(attrs, view(key)) || ev.redeclared(i, key) {
+			continue
+		}
+		// From its name to behind the other quote.
+		dst = append(append(dst, ' '), ev.Raw[ev.ns[i].name.from:ev.ns[i].value.to+1]...)
+	}
+	return dst
+}
+
+// hasPrefix reports whether "prefix:" is in b, as a name or as any other text.
+func hasPrefix(b, prefix []byte) bool {
+	for {
+		i := bytes.Index(b, prefix)
+		if i < 0 || i+len(prefix) >= len(b) {
+			return false
+		}
+		if b[i+len(prefix)] == ':' {
+			return true
+		}
+		b = b[i+1:]
+	}
+}
+
+// redeclared reports whether a later declaration has the same key.
+func (ev *Event) redeclared(i int, key []byte) bool {
+	for _, later := range ev.ns[i+1:] {
+		if bytes.Equal(ev.Raw[later.name.from:later.name.to], key) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendRewritten appends what stands for the stretch at m.
+func (ev *Event) appendRewritten(dst []byte, m *mark) []byte {
+	switch m.kind {
+	case number:
+		return append(dst, unknownText...)
+	case double:
+		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(unknown))
+	case instant:
+		t := ev.Time
+		if m.from == ev.at.start.from {
+			t = ev.Start
+		} else if m.from == ev.at.stale.from {
+			t = ev.Stale
+		}
+		ms, _ := t.UnixMilli()
+		return AppendTime(dst, ms)
+	case rewrite: // CDATA becomes text; a comment or an instruction goes
+		if text, ok := bytes.CutPrefix(ev.Raw[m.from:m.to], []byte("<![CDATA[")); ok {
+			return appendEscaped(dst, text[:len(text)-len("]]>")])
+		}
 	}
 	return dst
 }
@@ -152,6 +252,9 @@ func (ev *Event) AppendAt(dst []byte, f Format, now, life int64) ([]byte, error)
 // appendChanged is for what happens seldom: it allocates.
 func (ev *Event) appendChanged(dst []byte, f Format, typ string, now, life int64) ([]byte, error) {
 	var fresh Event
+	if ev.at.badPoint {
+		return dst, errPoint
+	}
 	if ev.Format == Proto {
 		msg, err := ev.changedMessage(typ, now, life)
 		if err != nil {
@@ -161,9 +264,9 @@ func (ev *Event) appendChanged(dst []byte, f Format, typ string, now, life int64
 			return dst, fmt.Errorf("change: %w", err)
 		}
 	} else {
-		xml, err := ev.splice(nil, nil, ev.changes(typ, now, life))
-		if err != nil || f == XML {
-			return append(dst, xml...), err
+		xml := ev.splice(nil, nil, ev.changes(typ, now, life))
+		if f == XML {
+			return append(dst, xml...), nil
 		}
 		if _, err := Scan(xml, &fresh); err != nil {
 			return dst, fmt.Errorf("change: %w", err)

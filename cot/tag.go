@@ -3,6 +3,7 @@ package cot
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 )
 
 // startTag reads "<name attributes>" and moves behind it.
@@ -18,7 +19,7 @@ func (s *scanner) startTag() error {
 	if i == from || !nameStart(b[from]) {
 		return fmt.Errorf("%w: bad name", ErrMalformed)
 	}
-	s.tag, s.n, s.names = span{from, i}, 0, 0
+	s.tag, s.n, s.names, s.indexed = span{from, i}, 0, 0, 0
 	i = s.plainAttributes(i)
 	for {
 		blank := i
@@ -57,8 +58,8 @@ func (s *scanner) startTag() error {
 // is different, or wrong, is left to attribute. It is attribute and startTag in
 // one loop: half of the time of a scan is spent here.
 func (s *scanner) plainAttributes(i int) int {
-	b, n, names := s.b, 0, uint64(0)
-	for n < MaxAttrs && i+1 < len(b) && b[i] == ' ' {
+	b, n, names, attrs := s.b, 0, uint64(0), s.attrs
+	for n < len(attrs) && i+1 < len(b) && b[i] == ' ' {
 		from := i + 1
 		c := b[from]
 		if class[c]&first == 0 {
@@ -81,7 +82,7 @@ func (s *scanner) plainAttributes(i int) int {
 			break
 		}
 		names |= bit
-		s.attrs[n] = attribute{name: span{from, k}, value: span{v, end}}
+		attrs[n] = attribute{name: span{from, k}, value: span{v, end}}
 		n++
 		i = end + 1
 	}
@@ -101,6 +102,9 @@ func nameStart(c byte) bool { return class[c]&first != 0 }
 func (s *scanner) attribute(i int) (int, error) {
 	if s.n == MaxAttrs {
 		return 0, fmt.Errorf("%w: more than %d attributes", ErrLimit, MaxAttrs)
+	}
+	if s.n == len(s.attrs) {
+		s.attrs = append(s.attrs, make([]attribute, max(fewAttrs, s.n))...)
 	}
 	b, a := s.b, &s.attrs[s.n]
 	from := i
@@ -145,12 +149,50 @@ func (s *scanner) attribute(i int) (int, error) {
 
 // has reports whether the tag has an attribute of that name already.
 func (s *scanner) has(name []byte) bool {
+	if s.n > fewAttrs {
+		return s.hasIndexed(name)
+	}
 	for k := range s.n {
 		if o := s.attrs[k].name; bytes.Equal(s.b[o.from:o.to], name) {
 			return true
 		}
 	}
 	return false
+}
+
+// fewAttrs is how many attributes are compared one by one.
+const fewAttrs = 32
+
+var seed = maphash.MakeSeed()
+
+// hasIndexed is has for many attributes: a hash table, made when it is first
+// needed in a tag. The hash is seeded: nobody can choose names that collide.
+func (s *scanner) hasIndexed(name []byte) bool {
+	const size = 2 * MaxAttrs
+	if s.indexed == 0 {
+		if s.index == nil {
+			s.index = make([]uint16, size)
+		}
+		clear(s.index)
+	}
+	for ; s.indexed < s.n; s.indexed++ {
+		o := s.attrs[s.indexed].name
+		at, _ := s.find(s.b[o.from:o.to])
+		s.index[at] = uint16(s.indexed + 1)
+	}
+	_, ok := s.find(name)
+	return ok
+}
+
+// find returns where name is in the index, or would be.
+func (s *scanner) find(name []byte) (at int, ok bool) {
+	mask := len(s.index) - 1
+	for at = int(maphash.Bytes(seed, name)) & mask; s.index[at] != 0; at = (at + 1) & mask {
+		if o := s.attrs[s.index[at]-1].name; bytes.Equal(s.b[o.from:o.to], name) {
+			return at, true
+		}
+	}
+	return at, false
 }
 
 // openQuote reads what is between an attribute's name and its value, at i.

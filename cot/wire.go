@@ -16,6 +16,9 @@ type wire struct {
 	altEndpoints       []byte
 	typed              uint8 // bit n: Detail field n is present
 	fragment           bool  // scanning xmlDetail
+	odd                bool  // a number is none: the message cannot be passed on as it is
+	badTrack           bool  // one of the track: that field is dropped
+	dropped            int   // bytes of the fields of detail that are
 }
 
 // nested is one length-delimited field: its key, its length, its body.
@@ -45,10 +48,10 @@ func ScanProto(msg []byte, ev *Event) error {
 	if err := walk(msg, w.event.from, w.event.to, ev.eventField); err != nil {
 		return err
 	}
-	ev.HasPoint = true // absent numbers are zero
-	for _, n := range []*Number{&ev.Point.Lat, &ev.Point.Lon, &ev.Point.HAE, &ev.Point.CE, &ev.Point.LE} {
-		n.set = true
+	if len(ev.UID) > MaxUID {
+		return tooLong("uid", MaxUID)
 	}
+	ev.protoPoint()
 	if !w.detail.set() {
 		return nil
 	}
@@ -56,10 +59,41 @@ func ScanProto(msg []byte, ev *Event) error {
 	if err := walk(msg, w.detail.from, w.detail.to, ev.detailField); err != nil {
 		return err
 	}
+	if len(ev.Contact.Callsign) > MaxCallsign {
+		return tooLong("callsign", MaxCallsign)
+	}
+	if w.badTrack {
+		if err := walk(msg, w.detail.from, w.detail.to, ev.dropTrack); err != nil {
+			return err
+		}
+	}
 	if !w.xml.set() {
 		return nil
 	}
 	return ev.scanFragment(w.xml)
+}
+
+// protoPoint makes what the numbers mean of what they are: absent ones are zero.
+func (ev *Event) protoPoint() {
+	p := &ev.Point
+	p.Lat.set, p.Lon.set = true, true
+	ev.HasPoint = finite(p.Lat.v) && finite(p.Lon.v)
+	ev.at.badPoint = !ev.HasPoint
+	for _, n := range [...]*Number{&p.HAE, &p.CE, &p.LE} {
+		n.set = true
+		if !finite(n.v) {
+			n.v = unknown
+		}
+	}
+}
+
+// dropTrack notes each track field: more than one are one message to protobuf.
+func (ev *Event) dropTrack(num protowire.Number, typ protowire.Type, f nested, _ uint64) error {
+	if num != 7 || typ != protowire.BytesType {
+		return nil
+	}
+	ev.at.wire.dropped += f.to - f.key
+	return ev.mark(mark{kind: gone, from: f.key, to: f.to})
 }
 
 func once(dst *nested, f nested) error {
@@ -86,6 +120,7 @@ func walk(b []byte, from, to int, f func(num protowire.Number, typ protowire.Typ
 			v, size = protowire.ConsumeVarint(b[pos:to])
 		case protowire.Fixed64Type:
 			v, size = protowire.ConsumeFixed64(b[pos:to])
+			at.from, at.to = pos, pos+size
 		case protowire.BytesType:
 			var body []byte
 			body, size = protowire.ConsumeBytes(b[pos:to])
@@ -150,9 +185,12 @@ func (ev *Event) eventField(num protowire.Number, typ protowire.Type, f nested, 
 			ev.Stale = At(int64(v))
 		}
 	case typ == protowire.Fixed64Type && num >= 10 && num <= 14:
-		n, ok := number(v)
-		if !ok {
-			return fmt.Errorf("%w: a coordinate is not a number", ErrMalformed)
+		n := float(v)
+		if !finite(n.v) {
+			ev.at.wire.odd = true
+			if err := ev.mark(mark{kind: double, from: f.from, to: f.to}); err != nil {
+				return err
+			}
 		}
 		switch num {
 		case 10:
@@ -170,10 +208,7 @@ func (ev *Event) eventField(num protowire.Number, typ protowire.Type, f nested, 
 	return err
 }
 
-func number(bits uint64) (Number, bool) {
-	v := math.Float64frombits(bits)
-	return Number{v: v, set: true}, !math.IsNaN(v) && !math.IsInf(v, 0)
-}
+func float(bits uint64) Number { return Number{v: math.Float64frombits(bits), set: true} }
 
 // detailField reads the typed fields of Detail.
 func (ev *Event) detailField(num protowire.Number, typ protowire.Type, f nested, _ uint64) error {
@@ -207,9 +242,9 @@ func (ev *Event) detailField(num protowire.Number, typ protowire.Type, f nested,
 		case num == 5 && n == 1 && typ == protowire.VarintType:
 			ev.Battery = ev.decimal(uint64(uint32(v))) // as protobuf decodes it
 		case num == 7 && n <= 2 && typ == protowire.Fixed64Type:
-			x, ok := number(v)
-			if !ok {
-				return fmt.Errorf("%w: track is not a number", ErrMalformed)
+			x := float(v)
+			if !finite(x.v) {
+				ev.at.wire.odd, ev.at.wire.badTrack = true, true
 			}
 			if n == 1 {
 				ev.Track.Speed = x

@@ -125,7 +125,7 @@ func TestNext(t *testing.T) {
 		"frame too big":    {"\xbf" + string(binary.AppendUvarint(nil, cot.MaxSize+1)), []string{"too big"}},
 		"length too long":  {"\xbf" + strings.Repeat("\xff", 11), []string{"too big"}},
 		"nested too deep":  {`<event uid="d"><detail>` + strings.Repeat("<a>", 10_000) + strings.Repeat("</a>", 10_000) + `</detail></event>` + a, []string{"limit", "a"}},
-		"many attributes":  {`<event uid="d"><detail><x ` + manyAttributes(1000) + `/></detail></event>` + a, []string{"limit", "a"}},
+		"many attributes":  {`<event uid="d"><detail><x ` + manyAttributes(cot.MaxAttrs+1) + `/></detail></event>` + a, []string{"limit", "a"}},
 		"attribute twice":  {`<event uid="d" uid="e"></event>` + a, []string{"bad", "a"}},
 		"many destination": {`<event uid="d"><detail><marti>` + strings.Repeat(`<dest uid="x"/>`, cot.MaxDests+1) + `</marti></detail></event>` + a, []string{"limit", "a"}},
 	}
@@ -163,13 +163,13 @@ func TestNextProtoOnly(t *testing.T) {
 // An event that is too long is given up at the same byte however it is cut, and
 // what comes behind it is found.
 func TestNextTooLong(t *testing.T) {
-	const fits = cot.MaxSize - len(`<event uid="x"/>`) + 1
+	const fits = cot.MaxSize - len(`<event how="x"/>`) + 1
 	tests := map[string]struct {
 		in   string
 		want []string
 	}{
-		"just fits":    {`<event uid="` + strings.Repeat("x", fits) + `"/>` + a, []string{"", "a"}},
-		"one too many": {`<event uid="` + strings.Repeat("x", fits+1) + `"/>` + a, []string{"limit", "a"}},
+		"just fits":    {`<event how="` + strings.Repeat("x", fits) + `"/>` + a, []string{"", "a"}},
+		"one too many": {`<event how="` + strings.Repeat("x", fits+1) + `"/>` + a, []string{"limit", "a"}},
 		"in a comment": {`<event><!--` + strings.Repeat("x", cot.MaxSize) + `<event uid="i"/>--></event>` + a, []string{"limit", "i", "a"}},
 		"in CDATA":     {`<event><a><![CDATA[` + strings.Repeat("</a>", cot.MaxSize/4) + `</event>]]></a></event>` + a, []string{"limit", "a"}},
 	}

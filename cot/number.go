@@ -1,0 +1,81 @@
+package cot
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"strconv"
+)
+
+// Number is a decimal as the event carries it, parsed only when asked for.
+type Number struct {
+	text []byte
+	v    float64
+	set  bool
+}
+
+// Float returns the number, false when it is absent or not a finite decimal.
+func (n Number) Float() (float64, bool) {
+	v := n.v
+	if n.text != nil {
+		b := bytes.TrimSpace(n.text)
+		for _, c := range b {
+			if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
+				return 0, false // also what strconv reads, but others do not: 0x1p4, 1_000
+			}
+		}
+		var err error
+		if v, err = strconv.ParseFloat(view(b), 64); err != nil {
+			return 0, false
+		}
+	}
+	return v, n.set && finite(v)
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// or returns the number, or v where there is none.
+func (n Number) or(v float64) float64 {
+	if f, ok := n.Float(); ok {
+		return f
+	}
+	return v
+}
+
+func appendFloat(dst []byte, v float64) []byte { return strconv.AppendFloat(dst, v, 'f', -1, 64) }
+
+// plainNumber reports that the value of a is a decimal as clients write it: a
+// sign, digits, a point. What is different is for Number.Float to judge. It is
+// read in words: each position has seven.
+func (s *scanner) plainNumber(a *attribute) bool {
+	from, n := a.value.from, a.value.to-a.value.from
+	if n > 0 && s.b[from] == '-' {
+		from, n = from+1, n-1
+	}
+	if n == 0 || n > 16 || from+16 > len(s.b) {
+		return false
+	}
+	b := s.b[from : from+16]
+	lo, hi := binary.LittleEndian.Uint64(b), uint64('0'*eight)
+	if n < 8 {
+		lo = firstBytes(lo, n)
+	} else {
+		hi = firstBytes(binary.LittleEndian.Uint64(b[8:]), n-8)
+	}
+	x, y := notDigits(lo), notDigits(hi)
+	if x|y == 0 {
+		return true
+	}
+	at := bits.TrailingZeros64(x) / 8
+	if x == 0 {
+		at = 8 + bits.TrailingZeros64(y)/8
+	}
+	return x&(x-1)|y&(y-1) == 0 && (x == 0 || y == 0) && b[at] == '.' && n > 1
+}
+
+// firstBytes is w with all but its first n bytes made zeros, as digits.
+func firstBytes(w uint64, n int) uint64 {
+	mask := uint64(1)<<(8*n) - 1
+	return w&mask | '0'*eight&^mask
+}
