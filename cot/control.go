@@ -1,5 +1,7 @@
 package cot
 
+import "bytes"
+
 // The control events that a server itself makes. Times are Unix milliseconds;
 // f is the receiver's encoding (Proto appends whole stream frames). Shapes are
 // those of the official server, which clients were built against; every one has
@@ -12,6 +14,17 @@ const (
 	serverHow  = "h-g-i-g-o"
 	controlHow = "m-g"
 )
+
+// ServerOnly reports whether events of this type are for servers to say and for
+// clients to hear: groups changed, the protocol's offer and answer, and news of
+// missions. From a client they reach nobody.
+func ServerOnly(typ []byte) bool {
+	switch string(typ) {
+	case "t-x-g-c", "t-x-takp-v", "t-x-takp-r":
+		return true
+	}
+	return bytes.HasPrefix(typ, []byte("t-x-m-"))
+}
 
 // head appends the start of an event, up to and with its point. Times have no
 // milliseconds, as everywhere on the official server.

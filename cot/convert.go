@@ -253,7 +253,7 @@ func (ev *Event) spliceProto(dst []byte, s *Splice) []byte {
 		return append(appendFrame(dst, len(ev.Raw)), ev.Raw...)
 	}
 	if !ev.HasDetail {
-		return ev.appendWithout(appendFrame(dst, len(ev.Raw)), 0, len(ev.Raw), edits{})
+		return ev.appendFields(appendFrame(dst, len(ev.Raw)), 0, len(ev.Raw))
 	}
 	xml := ev.buf[0][:0]
 	if w.badTrack && !ev.hasMark(track) {
@@ -279,15 +279,26 @@ func (ev *Event) spliceProto(dst []byte, s *Splice) []byte {
 	dst = appendFrame(dst, msg)
 	dst = append(dst, ev.Raw[:w.event.key]...)
 	dst = appendHead(dst, 2, event)
-	dst = ev.appendWithout(dst, w.event.from, w.detail.key, edits{})
+	dst = ev.appendFields(dst, w.event.from, w.detail.key)
 	dst = appendHead(dst, 15, detail)
-	dst = ev.appendWithout(dst, w.detail.from, at.key, edits{})
+	dst = ev.appendFields(dst, w.detail.from, at.key)
 	if len(xml) > 0 || w.xml.set() {
 		dst = append(appendHead(dst, 1, len(xml)), xml...)
 	}
-	dst = ev.appendWithout(dst, at.to, w.detail.to, edits{})
-	dst = ev.appendWithout(dst, w.detail.to, w.event.to, edits{})
+	if !w.odd {
+		return append(dst, ev.Raw[at.to:]...)
+	}
+	dst = ev.appendFields(dst, at.to, w.detail.to)
+	dst = ev.appendFields(dst, w.detail.to, w.event.to)
 	return append(dst, ev.Raw[w.event.to:]...)
+}
+
+// appendFields appends fields of protobuf, mended if they have to be.
+func (ev *Event) appendFields(dst []byte, from, to int) []byte {
+	if !ev.at.wire.odd {
+		return append(dst, ev.Raw[from:to]...)
+	}
+	return ev.appendWithout(dst, from, to, edits{})
 }
 
 func (ev *Event) hasMark(k kind) bool {

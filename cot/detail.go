@@ -106,12 +106,19 @@ func (ev *Event) closeChild() {
 	ev.at.childKind = other
 }
 
-// mark notes something of interest.
-func (ev *Event) mark(m mark) error {
-	if len(ev.at.marks) == maxMarks {
+// mark notes something of interest. It writes in place: each event has several.
+func (ev *Event) mark(k kind, from, to, nameEnd int) error {
+	n := len(ev.at.marks)
+	switch {
+	case n == maxMarks:
 		return fmt.Errorf("%w: more than %d known elements in detail", ErrLimit, maxMarks)
+	case n == cap(ev.at.marks):
+		ev.at.marks = append(ev.at.marks, mark{})
+	default:
+		ev.at.marks = ev.at.marks[:n+1]
 	}
-	ev.at.marks = append(ev.at.marks, m)
+	m := &ev.at.marks[n]
+	m.kind, m.exact, m.from, m.to, m.nameEnd = k, true, from, to, nameEnd
 	return nil
 }
 
@@ -151,7 +158,7 @@ func (ev *Event) point() error {
 			continue
 		}
 		*n = Number{v: unknown, set: true}
-		if err := ev.mark(mark{kind: number, from: a.value.from, to: a.value.to}); err != nil {
+		if err := ev.mark(number, a.value.from, a.value.to, 0); err != nil {
 			return err
 		}
 	}
@@ -219,7 +226,7 @@ func (ev *Event) child(at int, tag []byte) error {
 
 // openChild marks the child of detail that begins at at.
 func (ev *Event) openChild(k kind, at int) error {
-	err := ev.mark(mark{kind: k, exact: true, from: at, nameEnd: ev.scan.tag.to})
+	err := ev.mark(k, at, 0, ev.scan.tag.to)
 	ev.at.child = len(ev.at.marks)
 	return err
 }
@@ -311,7 +318,7 @@ func (ev *Event) track() error {
 			if _, ok := n.Float(); !ok {
 				*n = Number{}
 				ev.at.wire.odd = true
-				if err := ev.mark(mark{kind: gone, from: s.before(a), to: a.value.to + 1}); err != nil {
+				if err := ev.mark(gone, s.before(a), a.value.to + 1, 0); err != nil {
 					return err
 				}
 				continue

@@ -274,7 +274,7 @@ func (ev *Event) instant(a *attribute) Instant {
 	text := ev.value(a)
 	if !plainTime(text) {
 		if _, ok := parseTime(text); ok {
-			_ = ev.mark(mark{kind: instant, from: a.value.from, to: a.value.to}) // the first ones fit
+			_ = ev.mark(instant, a.value.from, a.value.to, 0) // the first ones fit
 		}
 	}
 	return Instant{text: text, set: true}
@@ -424,7 +424,7 @@ func (ev *Event) skipped(size int, body []byte) error {
 	if !bytes.Contains(body, []byte("</event")) {
 		return nil
 	}
-	return ev.mark(mark{kind: rewrite, from: from, to: from + size})
+	return ev.mark(rewrite, from, from + size, 0)
 }
 
 // beginsToken reports whether b is a beginning of token.

@@ -144,6 +144,9 @@ type edits struct {
 func (ev *Event) appendWithout(dst []byte, from, to int, e edits) []byte {
 	for i := range ev.at.marks {
 		m := &ev.at.marks[i]
+		if m.kind < marti && !e.declare {
+			continue
+		}
 		if m.from < from || m.to > to {
 			continue // elsewhere, or inside what was left out
 		}

@@ -93,7 +93,7 @@ func (ev *Event) dropTrack(num protowire.Number, typ protowire.Type, f nested, _
 		return nil
 	}
 	ev.at.wire.dropped += f.to - f.key
-	return ev.mark(mark{kind: gone, from: f.key, to: f.to})
+	return ev.mark(gone, f.key, f.to, 0)
 }
 
 func once(dst *nested, f nested) error {
@@ -188,7 +188,7 @@ func (ev *Event) eventField(num protowire.Number, typ protowire.Type, f nested, 
 		n := float(v)
 		if !finite(n.v) {
 			ev.at.wire.odd = true
-			if err := ev.mark(mark{kind: double, from: f.from, to: f.to}); err != nil {
+			if err := ev.mark(double, f.from, f.to, 0); err != nil {
 				return err
 			}
 		}

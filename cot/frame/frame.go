@@ -35,6 +35,7 @@ const (
 )
 
 // ErrTooBig is fatal for the connection: a protobuf frame longer than cot.MaxSize.
+// An XML event of that length is skipped, and wraps cot.ErrLimit.
 var ErrTooBig = errors.New("frame: too big")
 
 const (
@@ -49,7 +50,7 @@ type Credentials struct{ User, Password, UID []byte }
 // holds no bytes of the stream, only where it stopped looking.
 type Decoder struct {
 	ProtoOnly bool        // set after negotiation: bytes before 0xBF are skipped
-	Auth      Credentials // valid after kind Auth, until buf changes
+	Auth      Credentials // valid after kind Auth, until buf changes or Next is called again
 
 	state state
 	off   int   // how far the current event was looked at
@@ -60,11 +61,15 @@ type Decoder struct {
 // Next looks at buf, which begins where the last call's n ended. The caller
 // discards n bytes after every call and calls again until it gets More.
 // However the stream is cut, the same events come out; the work is linear in
-// the length of the stream. A nil err accompanies every kind but Bad; an err
-// that Is ErrTooBig means that the stream cannot go on.
+// the length of the stream. A nil err accompanies every kind but Bad. With Bad,
+// err wraps exactly one of cot.ErrMalformed, cot.ErrDTD, cot.ErrLimit and
+// ErrTooBig; the last means that the stream cannot go on.
 //
 // ev aliases buf: it is valid until the caller discards those bytes.
 func (d *Decoder) Next(buf []byte, ev *cot.Event) (kind Kind, n int, err error) {
+	if d.Auth.User != nil {
+		d.Auth = Credentials{} // it would keep the buffer
+	}
 	for {
 		kind, used, err := d.next(buf[n:], ev)
 		n += used
