@@ -318,7 +318,7 @@ func (ev *Event) track() error {
 			if _, ok := n.Float(); !ok {
 				*n = Number{}
 				ev.at.wire.odd = true
-				if err := ev.mark(gone, s.before(a), a.value.to + 1, 0); err != nil {
+				if err := ev.mark(gone, s.before(a), a.value.to+1, 0); err != nil {
 					return err
 				}
 				continue

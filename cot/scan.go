@@ -424,7 +424,7 @@ func (ev *Event) skipped(size int, body []byte) error {
 	if !bytes.Contains(body, []byte("</event")) {
 		return nil
 	}
-	return ev.mark(rewrite, from, from + size, 0)
+	return ev.mark(rewrite, from, from+size, 0)
 }
 
 // beginsToken reports whether b is a beginning of token.

@@ -67,7 +67,7 @@ type Decoder struct {
 //
 // ev aliases buf: it is valid until the caller discards those bytes.
 func (d *Decoder) Next(buf []byte, ev *cot.Event) (kind Kind, n int, err error) {
-	if d.Auth.User != nil {
+	if a := &d.Auth; a.User != nil || a.Password != nil || a.UID != nil {
 		d.Auth = Credentials{} // it would keep the buffer
 	}
 	for {
