@@ -1,11 +1,13 @@
 package cot_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
 	"takd/cot"
 	"takd/cot/cottest"
+	"takd/cot/takpb"
 )
 
 // sa is a position as a phone sends it, from "<event", and as a TakMessage.
@@ -86,7 +88,16 @@ func appends(t testing.TB) map[string]func(dst []byte) ([]byte, error) {
 func TestNothingAllocates(t *testing.T) {
 	xml, msg := sa(t)
 	entities := fromEvent(cottest.Samples()[1].XML)
-	var ev, pv cot.Event
+	odd := []byte(`<event xmlns:k="urn:k" time="2026-01-01T00:00:00.1234+01:00" start="2026-01-01T00:00Z" stale="2026-01-01T00:00:00Z">` +
+		`<point lat="1" lon="2" hae="NaN" ce="" le="1,5"/><detail><k:a/><track speed="NaN" course="5"/></detail></event>`)
+	many := []byte(`<event><detail><x` + attributes(500) + `/></detail></event>`)
+	var ev, pv, ov, op, mv cot.Event
+	if err := cot.ScanProto(marshal(t, &takpb.TakMessage{CotEvent: &takpb.CotEvent{Hae: math.NaN(), Detail: &takpb.Detail{
+		XmlDetail: "<a/>", Track: &takpb.Track{Speed: math.Inf(1), Course: 2},
+	}}}), &op); err != nil {
+		t.Fatal(err)
+	}
+	scanInto(t, odd, &ov)
 	dst := make([]byte, 0, 4096)
 	funcs := map[string]func(){
 		"Scan":               func() { _, _ = cot.Scan(xml, &ev) },
@@ -94,6 +105,12 @@ func TestNothingAllocates(t *testing.T) {
 		"Scan of a part":     func() { _, _ = cot.Scan(xml[:len(xml)/2], &ev) },
 		"ScanProto":          func() { _ = cot.ScanProto(msg, &pv) },
 		"HasFlowTag":         func() { ev.HasFlowTag("TAK-Server-x") },
+		"Scan of no numbers": func() { _, _ = cot.Scan(odd, &ov) },
+		"namespaces":         func() { _, _ = ov.AppendProto(dst, nil) },
+		"mended, XML":        func() { _, _ = ov.AppendXML(dst, nil) },
+		"mended, protobuf":   func() { _, _ = op.AppendProto(dst, splice) },
+		"over the limit":     func() { _, _ = ov.AppendXML(dst, &cot.Splice{FlowTag: tag, Limit: 1}) },
+		"many attributes":    func() { _, _ = cot.Scan(many, &mv) },
 		"pong, XML":          func() { cot.AppendPong(dst, cot.XML, 1768471200123) },
 		"pong, protobuf":     func() { cot.AppendPong(dst, cot.Proto, 1768471200123) },
 	}

@@ -319,6 +319,12 @@ func FuzzProto(f *testing.F) {
 		}
 		f.Add(unframe(f, b))
 	}
+	for _, v := range []float64{math.NaN(), math.Inf(1), 5} {
+		f.Add(marshal(f, &takpb.TakMessage{CotEvent: &takpb.CotEvent{Uid: "u", Lat: 1, Hae: v, Le: v, Detail: &takpb.Detail{
+			XmlDetail: `<a/>`, Track: &takpb.Track{Speed: v, Course: 1},
+		}}}))
+		f.Add(marshal(f, &takpb.TakMessage{CotEvent: &takpb.CotEvent{Uid: "u", Lat: v, Detail: &takpb.Detail{XmlDetail: `<track speed="NaN"/><marti/>`}}}))
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		ev := new(cot.Event)
 		if err := cot.ScanProto(in, ev); err != nil {

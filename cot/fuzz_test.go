@@ -18,6 +18,7 @@ func FuzzScan(f *testing.F) {
 		f.Add(fromEvent(s.XML))
 	}
 	f.Add([]byte(full))
+	addOdd(f)
 	f.Add([]byte(`<event uid='&#x41;'><?a </event>?><!----><detail/></event >`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var ev cot.Event
@@ -65,8 +66,21 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// addOdd adds events whose numbers and times are none, or not for every client,
+// and with namespaces.
+func addOdd(f *testing.F) {
+	for _, v := range []string{"NaN", "48,137", "", "1e5", "-1.5", "&#49;"} {
+		f.Add([]byte(timed(`lat="1" lon="2" hae="`+v+`" ce='`+v+`' le="5"`, `<track speed="`+v+`" course="1"/><status battery="`+v+`"/>`)))
+		f.Add([]byte(timed(`lat="`+v+`" lon="2"`, "")))
+	}
+	for _, v := range []string{"2026-01-01T10:00Z", "2026-01-01T10:00:00.123456-0530", "2026-01-01t10:00:00+01", "2026-01-01 10:00:00"} {
+		f.Add([]byte(`<event xmlns:k="urn:k" time="` + v + `" start='` + v + `' stale="` + v + `"><detail xmlns:l="x"><k:a l:b=">"/><_flow-tags_ a=">" ` + tag + `="x"/></detail></event>`))
+	}
+}
+
 // XML to protobuf to XML: the fields and the children of detail stay.
 func FuzzRoundTrip(f *testing.F) {
+	addOdd(f)
 	for _, s := range cottest.Samples() {
 		f.Add(fromEvent(s.XML))
 	}

@@ -20,10 +20,8 @@ func (n Number) Float() (float64, bool) {
 	v := n.v
 	if n.text != nil {
 		b := bytes.TrimSpace(n.text)
-		for _, c := range b {
-			if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
-				return 0, false // also what strconv reads, but others do not: 0x1p4, 1_000
-			}
+		if !isDecimal(b) {
+			return 0, false
 		}
 		var err error
 		if v, err = strconv.ParseFloat(view(b), 64); err != nil {
@@ -31,6 +29,45 @@ func (n Number) Float() (float64, bool) {
 		}
 	}
 	return v, n.set && finite(v)
+}
+
+// isDecimal reports whether b is written as a decimal: a sign, digits with a
+// point, an exponent. strconv reads more than others do, such as 0x1p4, and its
+// errors take memory.
+func isDecimal(b []byte) bool {
+	b = unsigned(b)
+	whole := digitsOf(b)
+	b = b[whole:]
+	part := 0
+	if len(b) > 0 && b[0] == '.' {
+		part = digitsOf(b[1:])
+		b = b[1+part:]
+	}
+	if whole+part == 0 {
+		return false
+	}
+	if len(b) > 0 && (b[0] == 'e' || b[0] == 'E') {
+		b = unsigned(b[1:])
+		return len(b) > 0 && digitsOf(b) == len(b)
+	}
+	return len(b) == 0
+}
+
+// unsigned is b without its sign.
+func unsigned(b []byte) []byte {
+	if len(b) > 0 && (b[0] == '-' || b[0] == '+') {
+		return b[1:]
+	}
+	return b
+}
+
+// digitsOf is how many digits b begins with.
+func digitsOf(b []byte) int {
+	i := 0
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	return i
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
