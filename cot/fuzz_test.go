@@ -93,9 +93,15 @@ func FuzzRoundTrip(f *testing.F) {
 		if err != nil {
 			return // its times are none
 		}
+		if _, err := first.AppendXML(nil, nil); err != nil {
+			t.Fatalf("%q has protobuf and no XML: %v", first.Raw, err)
+		}
 		before := fields(&first)
 		if err := cot.ScanProto(unframe(t, msg), &second); err != nil {
 			t.Fatalf("AppendProto(%q): %v", first.Raw, err)
+		}
+		if !second.HasPoint {
+			t.Fatalf("AppendProto(%q) has no position", first.Raw)
 		}
 		got := fields(&second)
 		for k := range before {

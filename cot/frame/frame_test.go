@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,23 @@ func proto(t testing.TB, xml string) string {
 	return string(out)
 }
 
+// reason names what err wraps; "unclear" is more or less than one of them.
+func reason(err error) string {
+	found := ""
+	for name, sentinel := range map[string]error{"bad": cot.ErrMalformed, "dtd": cot.ErrDTD, "limit": cot.ErrLimit, "too big": frame.ErrTooBig} {
+		switch {
+		case errors.Is(err, sentinel) && found != "":
+			return "unclear"
+		case errors.Is(err, sentinel):
+			found = name
+		}
+	}
+	if found == "" {
+		return "unclear"
+	}
+	return found
+}
+
 // feed gives the decoder the stream in pieces of size and returns what it finds.
 func feed(d *frame.Decoder, stream []byte, size int) (found []string, kept int) {
 	var buf []byte
@@ -49,16 +67,9 @@ func feed(d *frame.Decoder, stream []byte, size int) (found []string, kept int) 
 			case frame.Auth:
 				found = append(found, fmt.Sprintf("auth %s/%s/%s", d.Auth.User, d.Auth.Password, d.Auth.UID))
 			case frame.Bad:
+				found = append(found, reason(err))
 				if errors.Is(err, frame.ErrTooBig) {
-					return append(found, "too big"), kept
-				}
-				switch {
-				case errors.Is(err, cot.ErrDTD):
-					found = append(found, "dtd")
-				case errors.Is(err, cot.ErrLimit):
-					found = append(found, "limit")
-				default:
-					found = append(found, "bad")
+					return found, kept
 				}
 			}
 			buf = buf[n:]
@@ -122,11 +133,16 @@ func TestNext(t *testing.T) {
 		"auth over the limit": {
 			"<auth>" + strings.Repeat(" ", 4091-len(`<cot username="u"/>`)) + `<cot username="u"/></auth>` + a, []string{"a"},
 		},
-		"frame too big":    {"\xbf" + string(binary.AppendUvarint(nil, cot.MaxSize+1)), []string{"too big"}},
-		"length too long":  {"\xbf" + strings.Repeat("\xff", 11), []string{"too big"}},
-		"nested too deep":  {`<event uid="d"><detail>` + strings.Repeat("<a>", 10_000) + strings.Repeat("</a>", 10_000) + `</detail></event>` + a, []string{"limit", "a"}},
-		"many attributes":  {`<event uid="d"><detail><x ` + manyAttributes(cot.MaxAttrs+1) + `/></detail></event>` + a, []string{"limit", "a"}},
-		"attribute twice":  {`<event uid="d" uid="e"></event>` + a, []string{"bad", "a"}},
+		"frame too big":   {"\xbf" + string(binary.AppendUvarint(nil, cot.MaxSize+1)), []string{"too big"}},
+		"length too long": {"\xbf" + strings.Repeat("\xff", 11), []string{"too big"}},
+		"nested too deep": {`<event uid="d"><detail>` + strings.Repeat("<a>", 10_000) + strings.Repeat("</a>", 10_000) + `</detail></event>` + a, []string{"limit", "a"}},
+		"many attributes": {`<event uid="d"><detail><x ` + manyAttributes(cot.MaxAttrs+1) + `/></detail></event>` + a, []string{"limit", "a"}},
+		"attribute twice": {`<event uid="d" uid="e"></event>` + a, []string{"bad", "a"}},
+		"uid too long":    {`<event uid="` + strings.Repeat("x", cot.MaxUID+1) + `"></event>` + a, []string{"limit", "a"}},
+		"callsign too long": {
+			`<event><detail><contact callsign="` + strings.Repeat("x", cot.MaxCallsign+1) + `"/></detail></event>` + a, []string{"limit", "a"},
+		},
+		"no numbers":       {strings.NewReplacer(`"0"`, `"NaN"`, `"1"`, `"48,1"`).Replace(a) + b, []string{"a", "b"}},
 		"many destination": {`<event uid="d"><detail><marti>` + strings.Repeat(`<dest uid="x"/>`, cot.MaxDests+1) + `</marti></detail></event>` + a, []string{"limit", "a"}},
 	}
 	for name, tc := range tests {
@@ -210,6 +226,20 @@ func TestNextBoundsMemory(t *testing.T) {
 	}
 }
 
+// A decoder keeps nothing of the preamble once it is read.
+func TestAuthIsForgotten(t *testing.T) {
+	var d frame.Decoder
+	var ev cot.Event
+	in := []byte(`<auth><cot password="p"/></auth>` + a)
+	kind, n, err := d.Next(in, &ev)
+	if kind != frame.Auth || string(d.Auth.Password) != "p" || err != nil {
+		t.Fatalf("Next = %d, %v; password %q", kind, err, d.Auth.Password)
+	}
+	if kind, _, err := d.Next(in[n:], &ev); kind != frame.Event || d.Auth.Password != nil || err != nil {
+		t.Errorf("then Next = %d, %v; password %q", kind, err, d.Auth.Password)
+	}
+}
+
 func TestScanMesh(t *testing.T) {
 	timed := strings.Replace(a, ">", ` start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z">`, 1)
 	stream := proto(t, timed)
@@ -254,6 +284,9 @@ func FuzzNext(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
 		only, size := cut >= 128, int(cut&127)+1
 		want, _ := feed(&frame.Decoder{ProtoOnly: only}, in, len(in)+1)
+		if slices.Contains(want, "unclear") {
+			t.Fatalf("an error without one reason in %q", want)
+		}
 		got, _ := feed(&frame.Decoder{ProtoOnly: only}, in, size)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("in pieces of %d (-whole +cut):\n%s", size, diff)
