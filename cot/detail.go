@@ -146,8 +146,8 @@ func (ev *Event) point() error {
 		default:
 			continue
 		}
-		n.text, n.set = ev.value(a), true
-		if s.plainNumber(a) {
+		n.text, n.set, n.plain = ev.value(a), true, s.plainNumber(a)
+		if n.plain {
 			continue
 		}
 		if _, ok := n.Float(); ok {
@@ -313,8 +313,8 @@ func (ev *Event) track() error {
 		default:
 			continue
 		}
-		n.text, n.set = ev.value(a), true
-		if !s.plainNumber(a) {
+		n.text, n.set, n.plain = ev.value(a), true, s.plainNumber(a)
+		if !n.plain {
 			if _, ok := n.Float(); !ok {
 				*n = Number{}
 				ev.at.wire.odd = true

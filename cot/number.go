@@ -3,32 +3,31 @@ package cot
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"strconv"
 )
 
 // Number is a decimal as the event carries it, parsed only when asked for.
 type Number struct {
-	text []byte
-	v    float64
-	set  bool
+	text  []byte
+	v     float64
+	set   bool
+	plain bool // text is a decimal, as scanner.plainNumber has seen
 }
 
 // Float returns the number, false when it is absent or not a finite decimal.
 func (n Number) Float() (float64, bool) {
-	v := n.v
-	if n.text != nil {
-		b := bytes.TrimSpace(n.text)
-		if !isDecimal(b) {
-			return 0, false
-		}
-		var err error
-		if v, err = strconv.ParseFloat(view(b), 64); err != nil {
+	if n.text == nil {
+		return n.v, n.set && finite(n.v)
+	}
+	b := n.text
+	if !n.plain {
+		if b = bytes.TrimSpace(b); !isDecimal(b) {
 			return 0, false
 		}
 	}
-	return v, n.set && finite(v)
+	v, err := strconv.ParseFloat(view(b), 64)
+	return v, err == nil
 }
 
 // isDecimal reports whether b is written as a decimal: a sign, digits with a
@@ -70,7 +69,7 @@ func digitsOf(b []byte) int {
 	return i
 }
 
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+func finite(v float64) bool { return v*0 == 0 }
 
 // or returns the number, or v where there is none.
 func (n Number) or(v float64) float64 {

@@ -2,10 +2,12 @@ package cot_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -272,6 +274,22 @@ func TestTimes(t *testing.T) {
 				t.Errorf("AppendAt = %s, %v", again, err)
 			}
 		})
+	}
+}
+
+func TestEveryDay(t *testing.T) {
+	for year := 0; year <= 9999; year += 1 + year%29 {
+		for month := time.Month(1); month <= 12; month++ {
+			for _, day := range []int{1, 28, 29, 30, 31} {
+				want := time.Date(year, month, day, 23, 59, 58, 0, time.UTC).UnixMilli()
+				for _, form := range []string{"%04d-%02d-%02dT23:59:58Z", "%04d-%02d-%02d 23:59:58"} {
+					ev := scanText(t, `<event time="`+fmt.Sprintf(form, year, month, day)+`"/>`)
+					if got, ok := ev.Time.UnixMilli(); got != want || !ok {
+						t.Fatalf("%04d-%02d-%02d is %d, %v; want %d", year, month, day, got, ok, want)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -75,7 +75,13 @@ func (s *scanner) plainAttributes(i int) int {
 			break
 		}
 		v := k + 2
-		end := valueEnd(b, v)
+		end := v
+		if v+8 <= len(b) { // the first word of valueEnd, without the call
+			end += bits.TrailingZeros64(stops(binary.LittleEndian.Uint64(b[v:v+8]))) / 8
+		}
+		if end >= len(b) || class[b[end]]&valueStop == 0 {
+			end = valueEnd(b, end)
+		}
 		bit := nameBit(b[from:k])
 		if end >= len(b) || b[end] != b[k+1] || names&bit != 0 {
 			break
@@ -89,15 +95,19 @@ func (s *scanner) plainAttributes(i int) int {
 	return i
 }
 
+// stops returns the top bit of the bytes of w that may end the fast walk through
+// a value: quotes and & (which, with #, have all but two bits in common), < and
+// control characters. The lowest bit of it is right.
+func stops(w uint64) uint64 {
+	q, lt, ctrl := (w|0x05*eight)^0x27*eight, w^'<'*eight, w&(0xE0*eight)
+	return ((q-eight)&^q | (lt-eight)&^lt | (ctrl-eight)&^ctrl) & (0x80 * eight)
+}
+
 // valueEnd returns where the fast walk through the value at i ends: at the first
-// byte of class valueStop. It looks at eight bytes at a time for quotes and &
-// (which, with #, have all but two bits in common), < and control characters.
+// byte of class valueStop. It looks at eight bytes at a time.
 func valueEnd(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i : i+8])
-		q, lt, ctrl := (w|0x05*eight)^0x27*eight, w^'<'*eight, w&(0xE0*eight)
-		// The lowest bit of each is right: it stands for the first byte that is zero.
-		if stop := ((q-eight)&^q | (lt-eight)&^lt | (ctrl-eight)&^ctrl) & (0x80 * eight); stop != 0 {
+		if stop := stops(binary.LittleEndian.Uint64(b[i : i+8])); stop != 0 {
 			i += bits.TrailingZeros64(stop) / 8
 			if b[i] != '#' {
 				return i

@@ -28,6 +28,14 @@ func (i Instant) UnixMilli() (int64, bool) {
 // parseTime reads 2006-01-02T15:04:05 with or without seconds, with any
 // fraction, and with Z, an offset, or nothing, which means UTC.
 func parseTime(b []byte) (int64, bool) {
+	if plainTime(b) {
+		ms, ok := unixMilli(two(b)*100+two(b[2:]), two(b[5:]), two(b[8:]), two(b[11:]), two(b[14:]), two(b[17:]))
+		if len(b) > len("2006-01-02T15:04:05Z") {
+			frac, _ := fraction(b[20:])
+			ms += frac
+		}
+		return ms, ok
+	}
 	const layout, short = "2006-01-02T15:04:05", "2006-01-02T15:04"
 	b = bytes.TrimSpace(b)
 	if len(b) < len(short) || b[4] != '-' || b[7] != '-' || (b[10] != 'T' && b[10] != 't' && b[10] != ' ') || b[13] != ':' {
@@ -44,19 +52,46 @@ func parseTime(b []byte) (int64, bool) {
 		second = d.read(b[17:19])
 		rest = b[len(layout):]
 	}
-	if d.bad || month < 1 || month > 12 || day < 1 || day > 31 || hour > 24 || minute > 59 || second > 60 {
+	ms, ok := unixMilli(year, month, day, hour, minute, second)
+	if d.bad || !ok {
 		return 0, false
 	}
-	ms := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC).UnixMilli()
 	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
-		scale := int64(100)
-		for rest = rest[1:]; len(rest) > 0 && rest[0] >= '0' && rest[0] <= '9'; rest = rest[1:] {
-			ms += int64(rest[0]-'0') * scale
-			scale /= 10
-		}
+		var frac int64
+		frac, rest = fraction(rest[1:])
+		ms += frac
 	}
 	off, ok := parseZone(rest)
 	return ms - off, ok
+}
+
+// two is the number of two digits that b begins with.
+func two(b []byte) int { return int(b[0]-'0')*10 + int(b[1]-'0') }
+
+// fraction reads digits behind a point and returns milliseconds.
+func fraction(b []byte) (ms int64, rest []byte) {
+	scale := int64(100)
+	for ; len(b) > 0 && b[0] >= '0' && b[0] <= '9'; b = b[1:] {
+		ms += int64(b[0]-'0') * scale
+		scale /= 10
+	}
+	return ms, b
+}
+
+// unixMilli is the instant in UTC. A day that the month does not have is in the
+// next one, as time.Date reads it.
+func unixMilli(year, month, day, hour, minute, second int) (int64, bool) {
+	if month < 1 || month > 12 || day < 1 || day > 31 || hour > 24 || minute > 59 || second > 60 {
+		return 0, false
+	}
+	// Years that begin in March have their leap day at the end.
+	const epoch = 719468 + 146097 // days before 1970 of a calendar that begins 400 years early
+	year += 400
+	if month -= 3; month < 0 {
+		year, month = year-1, month+12
+	}
+	days := year*365 + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - epoch
+	return int64(days*86400+hour*3600+minute*60+second) * 1000, true
 }
 
 // parseZone reads Z, +01, +0100, +01:00, or nothing, and returns milliseconds.
