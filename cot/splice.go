@@ -193,16 +193,8 @@ func (ev *Event) appendDeclarations(dst []byte, m *mark) []byte {
 
 // hasPrefix reports whether "prefix:" is in b, as a name or as any other text.
 func hasPrefix(b, prefix []byte) bool {
-	for {
-		i := bytes.Index(b, prefix)
-		if i < 0 || i+len(prefix) >= len(b) {
-			return false
-		}
-		if b[i+len(prefix)] == ':' {
-			return true
-		}
-		b = b[i+1:]
-	}
+	var buf [64]byte
+	return bytes.Contains(b, append(append(buf[:0], prefix...), ':'))
 }
 
 // redeclared reports whether a later declaration has the same key.
