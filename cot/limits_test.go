@@ -133,7 +133,7 @@ func TestEventStaysSmall(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	const n = 20
+	const n = 4
 	evs := make([]cot.Event, n)
 	for name, in := range large {
 		clear(evs)
