@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -199,6 +200,30 @@ func foreign(t *testing.T, name string) (ca []byte, cert tls.Certificate) {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}),
 		tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
+}
+
+// Many commands at once may write into one folder: each finds whole files there.
+func TestCertificatesIntoOneFolder(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	out := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		name := fmt.Sprintf("c%d", i)
+		wg.Go(func() {
+			if text, code := w.try("cert", "issue", name, "--ecdsa", "--out", out); code != 0 {
+				t.Errorf("cert issue %s: %s", name, text)
+			}
+			text, err := os.ReadFile(filepath.Join(out, "ca.pem"))
+			if !x509.NewCertPool().AppendCertsFromPEM(text) {
+				t.Errorf("ca.pem: %d bytes without a certificate, %v", len(text), err)
+			}
+			if _, err := tls.LoadX509KeyPair(filepath.Join(out, name+".pem"), filepath.Join(out, name+".key")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestRenewedServerCertificateIsLive(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -129,7 +128,7 @@ func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(a.dir, serverFile), join(key, issued.CertPEM())); err != nil {
+	if err := WriteFile(filepath.Join(a.dir, serverFile), join(key, issued.CertPEM()), 0o600); err != nil {
 		return err
 	}
 	return a.Reload(ctx)
@@ -183,8 +182,8 @@ func (i *Issued) P12(password string) ([]byte, error) {
 }
 
 // WriteFiles writes NAME.pem (leaf and chain), NAME.key, NAME.p12, ca.pem and
-// truststore.p12 to dir, all readable by their owner only. dir is made if missing.
-// An empty p12password means DefaultPassword.
+// truststore.p12 to dir, as the function WriteFiles does. An empty p12password
+// means DefaultPassword.
 func (i *Issued) WriteFiles(dir, p12password string) error {
 	key, err := i.KeyPEM()
 	if err != nil {
@@ -199,24 +198,11 @@ func (i *Issued) WriteFiles(dir, p12password string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("certificate directory: %w", err)
-	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{
-		{i.Name + ".key", key},
-		{i.Name + ".pem", i.CertPEM()},
-		{i.Name + ".p12", p12},
-		{"ca.pem", certsPEM(cas...)},
-		{"truststore.p12", trust},
-	} {
-		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = WriteFiles(dir, map[string][]byte{
+		i.Name + ".key": key, i.Name + ".pem": i.CertPEM(), i.Name + ".p12": p12,
+		"ca.pem": certsPEM(cas...), "truststore.p12": trust,
+	})
+	return err
 }
 
 func newKey(useRSA bool) (crypto.Signer, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -100,8 +99,8 @@ func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string, port 
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(m.Files, m.Admin+".zip"), zip, 0o600); err != nil {
-		return fmt.Errorf("write package: %w", err)
+	if err := pki.WriteFile(filepath.Join(m.Files, m.Admin+".zip"), zip, 0o600); err != nil {
+		return err
 	}
 	return st.Audit(ctx, "cli", "init", "admin="+m.Admin+" hosts="+strings.Join(m.Hosts, ","))
 }
