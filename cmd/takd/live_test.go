@@ -245,6 +245,49 @@ func TestRenewedServerCertificateIsLive(t *testing.T) {
 	}
 }
 
+// A certificate that ends soon is replaced before the first client comes.
+func TestServerCertificateIsRenewedInTime(t *testing.T) {
+	t.Parallel()
+	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
+	w.fill()
+	cert := w.certificate("alice")
+	ca, err1 := tls.LoadX509KeyPair(filepath.Join(w.data, "pki", "issuing.pem"), filepath.Join(w.data, "pki", "issuing.key"))
+	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	old, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "old.example.org"}, DNSNames: []string{"old.example.org", "localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(29 * 24 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, ca.Leaf, key.Public(), ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate[0]}))
+	if err := os.WriteFile(filepath.Join(w.data, "pki", "server.pem"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.run()
+	t.Cleanup(w.stop)
+	conn, err := w.dial(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	got := conn.ConnectionState().PeerCertificates[0]
+	if got.SerialNumber.Int64() == 77 || got.VerifyHostname("old.example.org") != nil || time.Until(got.NotAfter) < 300*24*time.Hour {
+		t.Errorf("presented: serial %s for %v until %s; want a new one for old.example.org", got.SerialNumber, got.DNSNames, got.NotAfter)
+	}
+	if !strings.Contains(w.log.String(), "server certificate renewed") {
+		t.Error("the log does not tell")
+	}
+}
+
 func TestOperationsListener(t *testing.T) {
 	t.Parallel()
 	w := start(t)

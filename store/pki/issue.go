@@ -22,11 +22,12 @@ import (
 	"takd/store/meta"
 )
 
-// Lifetimes. 825 days is the most that Apple accepts for a server.
+// Lifetimes. That of a server counts from notBefore, half a day ago: by public
+// rules it is at most 398 days, and Apple refuses more than 825.
 const (
 	rootLife     = 20 * 365 * 24 * time.Hour
 	issuerLife   = 15 * 365 * 24 * time.Hour
-	ServerLife   = 825 * 24 * time.Hour
+	ServerLife   = 397 * 24 * time.Hour
 	ClientLife   = 730 * 24 * time.Hour
 	clockSkew    = 12 * time.Hour // devices in the field run on wrong clocks and zones
 	maxSANs      = 64
@@ -92,7 +93,7 @@ func (a *Authority) IssueServer(ctx context.Context, name string, sans []string)
 	if err := validName(name); err != nil {
 		return nil, err
 	}
-	tmpl, err := template(name, a.org(), ServerLife)
+	tmpl, err := template(name, a.org(), ServerLife-clockSkew)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +107,9 @@ func (a *Authority) IssueServer(ctx context.Context, name string, sans []string)
 // sans it keeps those of the present one; this machine's own names are added.
 func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	leaf := a.ServerCertificate().Leaf
+	name := ""
 	if len(sans) == 0 {
+		name = leaf.Subject.CommonName
 		sans = slices.Clone(leaf.DNSNames)
 		for _, ip := range leaf.IPAddresses {
 			sans = append(sans, ip.String())
@@ -116,8 +119,10 @@ func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	if err != nil {
 		return err
 	}
-	name := sans[0]
-	if len(name) > meta.MaxName {
+	if name == "" {
+		name = sans[0]
+	}
+	if validName(name) != nil {
 		name = "takd"
 	}
 	issued, err := a.IssueServer(ctx, name, sans)

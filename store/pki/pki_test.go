@@ -169,8 +169,8 @@ func TestCertificateShape(t *testing.T) {
 	if diff := cmp.Diff([]x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, client.ExtKeyUsage); diff != "" {
 		t.Errorf("client EKU: %s", diff)
 	}
-	if life := time.Until(server.NotAfter); life > 825*24*time.Hour {
-		t.Errorf("server certificate lives %s: iOS takes at most 825 days", life)
+	if life := server.NotAfter.Sub(server.NotBefore); life > 397*24*time.Hour {
+		t.Errorf("server certificate lives %s: public rules allow at most 398 days", life)
 	}
 	for _, c := range []*x509.Certificate{server, client} {
 		if time.Since(c.NotBefore) < 11*time.Hour {
@@ -431,6 +431,50 @@ func TestRenewServer(t *testing.T) {
 		if err := s.RenewServer(t.Context(), []string{bad}); !errors.Is(err, pki.ErrInvalid) {
 			t.Errorf("RenewServer(%q) = %v, want ErrInvalid", bad, err)
 		}
+	}
+}
+
+func TestRenewIfDue(t *testing.T) {
+	ctx := t.Context()
+	s := newSite(t)
+	present := func() *x509.Certificate { return s.ServerCertificate().Leaf }
+	first := present()
+	for _, at := range []time.Duration{0, time.Until(first.NotAfter) - 31*24*time.Hour} {
+		if done, err := s.RenewIfDue(ctx, time.Now().Add(at)); done || err != nil {
+			t.Errorf("RenewIfDue after %s = %t, %v; want false", at, done, err)
+		}
+	}
+	if done, err := s.RenewIfDue(ctx, first.NotAfter.Add(-29*24*time.Hour)); !done || err != nil {
+		t.Errorf("RenewIfDue = %t, %v; want true", done, err)
+	}
+	now := present()
+	if pki.Serial(now) == pki.Serial(first) || now.Subject.CommonName != first.Subject.CommonName ||
+		!slices.Equal(now.DNSNames, first.DNSNames) || len(now.IPAddresses) != len(first.IPAddresses) {
+		t.Errorf("renewed: %s %v %v, want the names of %s %v", now.Subject, now.DNSNames, now.IPAddresses, first.Subject, first.DNSNames)
+	}
+	if reopened := s.open(t).ServerCertificate().Leaf; !reopened.Equal(now) {
+		t.Error("another certificate is on disk")
+	}
+	// One of elsewhere stays, and the operator is told in time.
+	other, err := newSite(t).IssueServer(ctx, "elsewhere.example.com", []string{"elsewhere.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := other.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pki.WriteFile(filepath.Join(s.dir, "server.pem"), append(key, other.CertPEM()...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := s.RenewIfDue(ctx, time.Now()); done || err != nil {
+		t.Errorf("of elsewhere: RenewIfDue = %t, %v; want false", done, err)
+	}
+	if done, err := s.RenewIfDue(ctx, other.NotAfter); done || err == nil || !present().Equal(other.Leaf) {
+		t.Errorf("of elsewhere, at its end: RenewIfDue = %t, %v; want an error", done, err)
 	}
 }
 
