@@ -43,13 +43,16 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	if _, err := control.SocketPath(o.Data); err != nil {
 		return nil, err // now, rather than when the server first starts
 	}
+	if err := already(o.Data); err != nil {
+		return nil, err // at once, whoever works on it
+	}
 	lock, err := control.Acquire(ctx, o.Data)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if _, err := os.Stat(filepath.Join(o.Data, "conf", "takd.yaml")); err == nil {
-		return nil, control.Errorf(control.ErrExists, "%s holds the data of a server already; run it: takd run --data %s", o.Data, o.Data)
+	if err := already(o.Data); err != nil {
+		return nil, err
 	}
 	m := &Made{Data: o.Data, Hosts: o.Hosts, Admin: o.Admin, Files: filepath.Join(o.Data, "admin")}
 	if len(m.Hosts) == 0 {
@@ -77,6 +80,17 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	}
 	// The configuration comes last: where it stands, everything else does.
 	return m, config.Create(o.Data, m.Hosts[0])
+}
+
+// already is the error for a data directory that was made before.
+func already(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "conf", "takd.yaml")); err != nil {
+		return nil
+	}
+	if pid := control.Holder(data); pid != "" {
+		return control.Errorf(control.ErrExists, "%s holds the data of a server already, and takd (pid %s) works on it", data, pid)
+	}
+	return control.Errorf(control.ErrExists, "%s holds the data of a server already; run it: takd run --data %s", data, data)
 }
 
 func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string, port int) error {
