@@ -54,6 +54,29 @@ func TestClientsSeeEachOther(t *testing.T) {
 	alice.seesLeave("bob")
 }
 
+// A callsign with escape sequences does nothing to the terminal of the operator.
+func TestCallsignsDoNotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	conn, err := w.dial(w.certificate("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	now := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	_, err = io.WriteString(conn, `<event version="2.0" uid="UID-alice" type="a-f-G-U-C" how="m-g" time="`+now+`" start="`+now+
+		`" stale="`+time.Now().UTC().Add(time.Minute).Format("2006-01-02T15:04:05.000Z")+
+		"\"><point lat=\"1\" lon=\"1\" hae=\"0\" ce=\"5\" le=\"5\"/><detail><contact endpoint=\"*:-1:stcp\" callsign=\"red \u009b31m\u202e\"/></detail></event>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out string
+	w.until("the callsign is there", func() bool { out = w.takd("clients"); return strings.Contains(out, `red `) })
+	if strings.ContainsAny(out, "\u009b\u202e") || !strings.Contains(out, `red \u009b31m\u202e`) {
+		t.Errorf("takd clients prints %q", out)
+	}
+}
+
 // What an operator does acts on connections that are open, and on no others.
 func TestEndsLiveConnections(t *testing.T) {
 	t.Parallel()
