@@ -1,5 +1,5 @@
 // Package store keeps takd's state in one data directory: the metadata
-// database, the certificate authority, and users with their groups.
+// database, the certificate authority, users with their groups, and letters.
 //
 // Init makes the directory once, Open opens it. The store knows nothing of
 // sockets: whoever holds connections registers with Auth.OnChange,
@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 
 	"takd/store/auth"
+	"takd/store/letter"
 	"takd/store/meta"
 	"takd/store/pki"
 )
@@ -96,9 +97,10 @@ type Options struct {
 
 // Store is an open data directory. It is safe for concurrent use.
 type Store struct {
-	Meta *meta.DB
-	PKI  *pki.Authority
-	Auth *auth.Service
+	Meta    *meta.DB
+	PKI     *pki.Authority
+	Auth    *auth.Service
+	Letters *letter.Box
 
 	id  string
 	log *slog.Logger
@@ -135,6 +137,7 @@ func (s *Store) load(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	s.Auth = auth.New(s.Meta, s.PKI, o.Log)
+	s.Letters = letter.Open(s.Meta, o.Log)
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,29 @@ func TestClientsSeeEachOther(t *testing.T) {
 	}
 	_ = bob.conn.Close()
 	alice.seesLeave("bob")
+}
+
+// A callsign with escape sequences does nothing to the terminal of the operator.
+func TestCallsignsDoNotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	conn, err := w.dial(w.certificate("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	now := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	_, err = io.WriteString(conn, `<event version="2.0" uid="UID-alice" type="a-f-G-U-C" how="m-g" time="`+now+`" start="`+now+
+		`" stale="`+time.Now().UTC().Add(time.Minute).Format("2006-01-02T15:04:05.000Z")+
+		"\"><point lat=\"1\" lon=\"1\" hae=\"0\" ce=\"5\" le=\"5\"/><detail><contact endpoint=\"*:-1:stcp\" callsign=\"red \u009b31m\u202e\"/></detail></event>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out string
+	w.until("the callsign is there", func() bool { out = w.takd("clients"); return strings.Contains(out, `red `) })
+	if strings.ContainsAny(out, "\u009b\u202e") || !strings.Contains(out, `red \u009b31m\u202e`) {
+		t.Errorf("takd clients prints %q", out)
+	}
 }
 
 // What an operator does acts on connections that are open, and on no others.
@@ -201,6 +225,30 @@ func foreign(t *testing.T, name string) (ca []byte, cert tls.Certificate) {
 		tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
 }
 
+// Many commands at once may write into one folder: each finds whole files there.
+func TestCertificatesIntoOneFolder(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	out := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		name := fmt.Sprintf("c%d", i)
+		wg.Go(func() {
+			if text, code := w.try("cert", "issue", name, "--ecdsa", "--out", out); code != 0 {
+				t.Errorf("cert issue %s: %s", name, text)
+			}
+			text, err := os.ReadFile(filepath.Join(out, "ca.pem"))
+			if !x509.NewCertPool().AppendCertsFromPEM(text) {
+				t.Errorf("ca.pem: %d bytes without a certificate, %v", len(text), err)
+			}
+			if _, err := tls.LoadX509KeyPair(filepath.Join(out, name+".pem"), filepath.Join(out, name+".key")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestRenewedServerCertificateIsLive(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -217,6 +265,49 @@ func TestRenewedServerCertificateIsLive(t *testing.T) {
 	renewed := ask[control.Certificate](w, "cert", "renew")
 	if now := serial(); now == before || now != renewed.Serial {
 		t.Errorf("serial %s, before the renewal %s, want %s", now, before, renewed.Serial)
+	}
+}
+
+// A certificate that ends soon is replaced before the first client comes.
+func TestServerCertificateIsRenewedInTime(t *testing.T) {
+	t.Parallel()
+	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
+	w.fill()
+	cert := w.certificate("alice")
+	ca, err1 := tls.LoadX509KeyPair(filepath.Join(w.data, "pki", "issuing.pem"), filepath.Join(w.data, "pki", "issuing.key"))
+	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	old, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "old.example.org"}, DNSNames: []string{"old.example.org", "localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(29 * 24 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, ca.Leaf, key.Public(), ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate[0]}))
+	if err := os.WriteFile(filepath.Join(w.data, "pki", "server.pem"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.run()
+	t.Cleanup(w.stop)
+	conn, err := w.dial(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	got := conn.ConnectionState().PeerCertificates[0]
+	if got.SerialNumber.Int64() == 77 || got.VerifyHostname("old.example.org") != nil || time.Until(got.NotAfter) < 300*24*time.Hour {
+		t.Errorf("presented: serial %s for %v until %s; want a new one for old.example.org", got.SerialNumber, got.DNSNames, got.NotAfter)
+	}
+	if !strings.Contains(w.log.String(), "server certificate renewed") {
+		t.Error("the log does not tell")
 	}
 }
 

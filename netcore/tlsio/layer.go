@@ -26,12 +26,12 @@ type Layer interface {
 	// Read decrypts into p. ErrDry: feed more. io.EOF: the peer closed in
 	// order. Any other error is fatal.
 	Read(p []byte) (int, error)
-	// Seal appends plain as one or more records to dst. Once sealed, a record
-	// must be written or the connection closed.
+	// Seal appends what is pending, and plain as one or more records, to dst.
+	// Once sealed, a record must be written or the connection closed.
 	Seal(dst, plain []byte) ([]byte, error)
 	// Pending appends what reading produced (alerts, key updates) to dst.
 	Pending(dst []byte) []byte
-	// CloseNotify appends the closing alert to dst.
+	// CloseNotify appends what is pending, and the closing alert, to dst.
 	CloseNotify(dst []byte) []byte
 }
 
@@ -97,7 +97,7 @@ func (s *Std) Read(p []byte) (int, error) {
 
 // Seal implements Layer.
 func (s *Std) Seal(dst, plain []byte) ([]byte, error) {
-	s.pipe.out = dst
+	s.pipe.out = s.Pending(dst) // an answer to a key update goes before what is sealed with the new key
 	_, err := s.conn.Write(plain)
 	dst, s.pipe.out = s.pipe.out, nil
 	return dst, err
@@ -112,7 +112,7 @@ func (s *Std) Pending(dst []byte) []byte {
 
 // CloseNotify implements Layer.
 func (s *Std) CloseNotify(dst []byte) []byte {
-	s.pipe.out = dst
+	s.pipe.out = s.Pending(dst)
 	_ = s.conn.CloseWrite() // fails only where the peer is gone
 	dst, s.pipe.out = s.pipe.out, nil
 	return dst

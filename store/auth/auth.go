@@ -59,8 +59,9 @@ type Service struct {
 	revoked  Revocations
 	log      *slog.Logger
 	now      func() time.Time
-	hashing  chan struct{} // bounds the memory that argon2id takes at once
+	hashing  chan struct{} // bounds what argon2id takes at once
 	throttle throttle
+	checks   turns // of one user from one address one after another; of one address not all
 	accounts cache
 
 	mu    sync.Mutex
@@ -72,8 +73,13 @@ func New(db *meta.DB, revoked Revocations, log *slog.Logger) *Service {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{db: db, revoked: revoked, log: log, now: time.Now, hashing: make(chan struct{}, 4)}
-	s.throttle.entries = make(map[string]failures)
+	s := &Service{db: db, revoked: revoked, log: log, now: time.Now, hashing: make(chan struct{}, hashers()), throttle: newThrottle()}
+	s.checks = turns{lanes: make(map[guess]*lane), limit: func(g guess) int {
+		if g.user == "" {
+			return cap(s.hashing) - 1
+		}
+		return 1
+	}}
 	s.accounts.entries = make(map[string]*account)
 	return s
 }
@@ -110,8 +116,7 @@ type account struct {
 	refused   error // disabled or removed
 	known     bool  // has a row
 	// mac proves the last password that was found right, so that argon2id runs once a user.
-	mac      atomic.Pointer[[32]byte]
-	checking chan struct{} // held while a password is checked
+	mac atomic.Pointer[[32]byte]
 }
 
 // cache holds accounts by name, bounded: unknown names of certificates are kept too.

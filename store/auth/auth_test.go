@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -346,6 +347,7 @@ func TestImportCSV(t *testing.T) {
 		errs  []string // each in the error; nil: none
 	}{
 		"all columns": {"\ufeffname,password,hash,role,groups,in,out\nalice,correct horse,,admin,Blue;Red,,\nbob,," + string(hashed) + ",,,Blue,Red\n", 2, nil},
+		"spaces":      {"name , password, role, groups\n a , correct horse , admin , Blue ; Red\nb,   ,,\n", 2, nil},
 		"names only":  {"name\na\nb\n\"c, d\"\n", 3, nil},
 		"every bad line is named": {
 			"name,password,role\n../x,,\nok,short,\nfine,,king\ntwice,,\ntwice,,\n", 0,
@@ -377,6 +379,16 @@ func TestImportCSV(t *testing.T) {
 				t.Errorf("users = %d, %v; want %d: all lines or none", len(users), err, tc.users+1)
 			}
 		})
+	}
+	spaced := open(t)
+	if _, err := spaced.ImportCSV(t.Context(), strings.NewReader(tests["spaces"].csv)); err != nil {
+		t.Fatal(err)
+	}
+	for password, want := range map[string]error{" correct horse ": nil, "correct horse": auth.ErrBadPassword, " correct horse": auth.ErrBadPassword} {
+		p, err := spaced.PrincipalForPassword(t.Context(), "a", password)
+		if !errors.Is(err, want) || err == nil && (p.Role != auth.RoleAdmin || !slices.Equal(p.In, []string{"Blue", "Red"})) {
+			t.Errorf("with the password %q: %v, %v; want %v", password, p, err, want)
+		}
 	}
 	b := open(t)
 	if _, err := b.ImportCSV(t.Context(), strings.NewReader(tests["all columns"].csv)); err != nil {

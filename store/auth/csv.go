@@ -83,7 +83,6 @@ func (s *Service) hashAll(ctx context.Context, users []NewUser, lines []int) err
 // parseCSV reads and checks every line before anything is stored.
 func parseCSV(r io.Reader) (users []NewUser, lines []int, err error) {
 	c := csv.NewReader(r)
-	c.TrimLeadingSpace = true
 	header, err := c.Read()
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: CSV header: %w", ErrInvalid, err)
@@ -148,8 +147,10 @@ func csvUser(columns, record []string) NewUser {
 		switch columns[i] {
 		case "name":
 			u.Name = strings.TrimSpace(field)
-		case "password":
-			u.Password = field
+		case "password": // spaces at its ends belong to it; nothing but spaces is none
+			if strings.TrimSpace(field) != "" {
+				u.Password = field
+			}
 		case "hash":
 			u.hash = strings.TrimSpace(field)
 		case "role":

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -64,6 +62,11 @@ func (s *Service) hash(ctx context.Context, password string) (string, error) {
 
 // verify compares a password with a hash. No hash costs as much time as one and never matches.
 func (s *Service) verify(ctx context.Context, hash, password string) (bool, error) {
+	leave, err := s.checks.enter(ctx, guess{addr: peer(ctx)})
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	if err := s.acquire(ctx); err != nil {
 		return false, err
 	}
@@ -148,78 +151,4 @@ func checkHash(hash string) error {
 		return fmt.Errorf("%w: password hash: want bcrypt of cost 15 or less", ErrInvalid)
 	}
 	return nil
-}
-
-// throttle makes guessing slow: after freeTries wrong passwords of one user each
-// further one waits, twice as long every time, up to maxWait.
-type throttle struct {
-	mu      sync.Mutex
-	entries map[string]failures
-}
-
-type failures struct {
-	count int
-	until time.Time // no try before
-}
-
-const (
-	freeTries    = 5
-	maxWait      = time.Minute
-	forgetAfter  = 15 * time.Minute
-	maxThrottled = 10_000
-)
-
-// wait tells how long the user must wait before the next try, 0 if not at all.
-func (t *throttle) wait(user string, now time.Time) time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f, ok := t.entries[user]
-	if !ok || f.count < freeTries {
-		return 0
-	}
-	return max(f.until.Sub(now), 0)
-}
-
-func (t *throttle) fail(user string, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f, ok := t.entries[user]
-	if !ok && len(t.entries) >= maxThrottled {
-		t.evict(now)
-	}
-	if now.Sub(f.until) > forgetAfter {
-		f = failures{}
-	}
-	f.count++
-	f.until = now
-	if over := f.count - freeTries; over >= 0 {
-		f.until = now.Add(min(time.Second<<min(over, 16), maxWait))
-	}
-	t.entries[user] = f
-}
-
-func (t *throttle) succeed(user string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.entries, user)
-}
-
-// evict drops what is long over, or else the least guessed of a few names, so
-// that a flood of new names cannot free a name under attack.
-func (t *throttle) evict(now time.Time) {
-	const sample = 16
-	victim, least, seen := "", int(^uint(0)>>1), 0
-	for user, f := range t.entries {
-		if now.Sub(f.until) > forgetAfter {
-			delete(t.entries, user)
-			return
-		}
-		if f.count < least {
-			victim, least = user, f.count
-		}
-		if seen++; seen == sample {
-			break
-		}
-	}
-	delete(t.entries, victim)
 }

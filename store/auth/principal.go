@@ -44,14 +44,17 @@ func (s *Service) PrincipalForCertificate(ctx context.Context, leaf *x509.Certif
 	return p, nil
 }
 
-// PrincipalForPassword checks a password. ErrBadPassword does not tell whether
-// the user exists; ErrDisabled is only given with the right password.
+// PrincipalForPassword checks a password that comes from the address of
+// WithPeer. ErrBadPassword does not tell whether the user exists; ErrDisabled is
+// only given with the right password.
 func (s *Service) PrincipalForPassword(ctx context.Context, user, password string) (Principal, error) {
 	if meta.ValidName("user", user) != nil || len(password) > MaxPassword {
 		return Principal{}, badPassword(user)
 	}
-	if err := s.throttled(user); err != nil {
-		return Principal{}, err
+	g := guess{user: user, addr: peer(ctx)}
+	hot := s.throttled(g)
+	if hot != nil && !s.throttle.spare(g, s.now()) {
+		return Principal{}, hot
 	}
 	a, err := s.account(ctx, user, false)
 	if err != nil {
@@ -59,31 +62,35 @@ func (s *Service) PrincipalForPassword(ctx context.Context, user, password strin
 	}
 	mac := passwordMAC(user, password)
 	if !a.lastWas(&mac) {
-		if err := s.check(ctx, a, user, password, &mac); err != nil {
+		if hot != nil {
+			return Principal{}, hot
+		}
+		if err := s.check(ctx, a, g, password, &mac); err != nil {
 			return Principal{}, err
 		}
 	}
-	s.throttle.succeed(user)
+	if hot == nil { // else others behind that address would get more tries
+		s.throttle.succeed(g, s.now())
+	}
 	if a.refused != nil {
 		return Principal{}, a.refused
 	}
 	return a.principal, nil
 }
 
-// check runs the hash. The checks of one user run one after another: parallel
-// guesses get no more tries than others, and the many sensors that share an
-// account and come back together all pass once the first has.
-func (s *Service) check(ctx context.Context, a *account, user, password string, mac *[32]byte) error {
-	select {
-	case a.checking <- struct{}{}:
-		defer func() { <-a.checking }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for password check: %w", ctx.Err())
+// check runs the hash. The checks of one user from one address run one after
+// another: parallel guesses get no more tries than others, and the many sensors
+// that share an account and come back together all pass once the first has.
+func (s *Service) check(ctx context.Context, a *account, g guess, password string, mac *[32]byte) error {
+	leave, err := s.checks.enter(ctx, g)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	if a.lastWas(mac) {
 		return nil
 	}
-	if err := s.throttled(user); err != nil {
+	if err := s.throttled(g); err != nil {
 		return err
 	}
 	ok, err := s.verify(ctx, a.hash, password)
@@ -91,16 +98,16 @@ func (s *Service) check(ctx context.Context, a *account, user, password string, 
 		return err
 	}
 	if !ok {
-		s.throttle.fail(user, s.now())
-		return badPassword(user)
+		s.throttle.fail(g, s.now())
+		return badPassword(g.user)
 	}
 	a.mac.Store(mac)
 	return nil
 }
 
-func (s *Service) throttled(user string) error {
-	if wait := s.throttle.wait(user, s.now()); wait > 0 {
-		return fmt.Errorf("%w: %w, wait %s", badPassword(user), ErrThrottled, max(wait.Round(time.Second), time.Second))
+func (s *Service) throttled(g guess) error {
+	if wait := s.throttle.wait(g, s.now()); wait > 0 {
+		return fmt.Errorf("%w: %w, wait %s", badPassword(g.user), ErrThrottled, max(wait.Round(time.Second), time.Second))
 	}
 	return nil
 }

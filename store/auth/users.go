@@ -152,7 +152,7 @@ func (s *Service) SetUser(ctx context.Context, name string, c Change) error {
 		return fmt.Errorf("change user %q: %w", name, err)
 	}
 	if hash != nil {
-		s.throttle.succeed(name) // who set a new password may use it at once
+		s.throttle.forgive(name) // who set a new password may use it at once
 	}
 	s.changed(name)
 	return nil
@@ -304,7 +304,7 @@ func (s *Service) load(ctx context.Context, name string) (*account, error) {
 		return s.loadUnknown(ctx, name)
 	}
 	u := users[0]
-	a := &account{checking: make(chan struct{}, 1), hash: row.Hash, known: true, principal: Principal{User: name, Role: u.Role, In: u.In, Out: u.Out}}
+	a := &account{hash: row.Hash, known: true, principal: Principal{User: name, Role: u.Role, In: u.In, Out: u.Out}}
 	if u.Role == RoleReadonly {
 		a.principal.In = nil
 	}
@@ -320,7 +320,7 @@ func (s *Service) loadUnknown(ctx context.Context, name string) (*account, error
 		return nil, fmt.Errorf("read user %q: %w", name, err)
 	}
 	in, out := effective(nil, nil)
-	a := &account{checking: make(chan struct{}, 1), principal: Principal{User: name, Role: RoleUser, In: in, Out: out}}
+	a := &account{principal: Principal{User: name, Role: RoleUser, In: in, Out: out}}
 	if removed {
 		a.refused = fmt.Errorf("%w: %q was removed", ErrDisabled, name)
 	}

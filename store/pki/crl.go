@@ -39,5 +39,5 @@ func (a *Authority) writeCRL(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sign revocation list: %w", err)
 	}
-	return writeFile(filepath.Join(a.dir, crlFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+	return WriteFile(filepath.Join(a.dir, crlFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600)
 }

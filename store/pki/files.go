@@ -8,8 +8,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -112,14 +114,24 @@ func samePublicKey(a, b crypto.PublicKey) bool {
 	return ok && k.Equal(b)
 }
 
-// writeFile replaces a file whole and durably, readable by its owner only.
-func writeFile(path string, data []byte) (err error) {
+// WriteFile replaces a file whole and durably: whoever reads it, also while
+// others write it, gets an old content or a new one, and a mode is never wider
+// than asked for, whatever the old file had. Every file with certificates or
+// keys is written here. A link is followed; what is no file, such as a pipe, is
+// written as it is.
+func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return os.WriteFile(path, data, mode)
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // made 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -127,6 +139,41 @@ func writeFile(path string, data []byte) (err error) {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// WriteFiles writes the files of a certificate, by name, to dir and returns
+// their paths. Keys and containers of keys are readable by their owner only.
+// dir is made if missing. What stands there already is left as it is.
+func WriteFiles(dir string, files map[string][]byte) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("certificate directory: %w", err)
+	}
+	paths := make([]string, 0, len(files))
+	for _, name := range slices.Sorted(maps.Keys(files)) { // a .key before its .pem
+		mode := os.FileMode(0o600)
+		if filepath.Ext(name) == ".pem" || name == "truststore.p12" {
+			mode = 0o644
+		}
+		path := filepath.Join(dir, name)
+		if !holds(path, files[name], mode) {
+			if err := WriteFile(path, files[name], mode); err != nil {
+				return nil, err
+			}
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// holds tells whether path is a file with that content and mode: many
+// certificates in one folder share their authority.
+func holds(path string, data []byte, mode os.FileMode) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != mode || info.Size() != int64(len(data)) {
+		return false
+	}
+	have, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(have, data)
 }
 
 func syncDir(dir string) error {

@@ -54,7 +54,7 @@ func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []stri
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, serverFile), join(serverKey, issued.CertPEM()))
+	return WriteFile(filepath.Join(dir, serverFile), join(serverKey, issued.CertPEM()), 0o600)
 }
 
 // serverNames adds the names of this machine to itself, and leaves doubles out.
@@ -113,7 +113,7 @@ func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
 	for name, data := range map[string][]byte{
 		rootKey: rootPEM, rootCert: certsPEM(root), issuerKey: caPEM, issuerCert: certsPEM(ca),
 	} {
-		if err := writeFile(filepath.Join(dir, name), data); err != nil {
+		if err := WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return nil, nil, err
 		}
 	}

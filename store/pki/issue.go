@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,11 +22,12 @@ import (
 	"takd/store/meta"
 )
 
-// Lifetimes. 825 days is the most that Apple accepts for a server.
+// Lifetimes. That of a server counts from notBefore, half a day ago: by public
+// rules it is at most 398 days, and Apple refuses more than 825.
 const (
 	rootLife     = 20 * 365 * 24 * time.Hour
 	issuerLife   = 15 * 365 * 24 * time.Hour
-	ServerLife   = 825 * 24 * time.Hour
+	ServerLife   = 397 * 24 * time.Hour
 	ClientLife   = 730 * 24 * time.Hour
 	clockSkew    = 12 * time.Hour // devices in the field run on wrong clocks and zones
 	maxSANs      = 64
@@ -93,7 +93,7 @@ func (a *Authority) IssueServer(ctx context.Context, name string, sans []string)
 	if err := validName(name); err != nil {
 		return nil, err
 	}
-	tmpl, err := template(name, a.org(), ServerLife)
+	tmpl, err := template(name, a.org(), ServerLife-clockSkew)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,9 @@ func (a *Authority) IssueServer(ctx context.Context, name string, sans []string)
 // sans it keeps those of the present one; this machine's own names are added.
 func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	leaf := a.ServerCertificate().Leaf
+	name := ""
 	if len(sans) == 0 {
+		name = leaf.Subject.CommonName
 		sans = slices.Clone(leaf.DNSNames)
 		for _, ip := range leaf.IPAddresses {
 			sans = append(sans, ip.String())
@@ -117,8 +119,10 @@ func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	if err != nil {
 		return err
 	}
-	name := sans[0]
-	if len(name) > meta.MaxName {
+	if name == "" {
+		name = sans[0]
+	}
+	if validName(name) != nil {
 		name = "takd"
 	}
 	issued, err := a.IssueServer(ctx, name, sans)
@@ -129,7 +133,7 @@ func (a *Authority) RenewServer(ctx context.Context, sans []string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(a.dir, serverFile), join(key, issued.CertPEM())); err != nil {
+	if err := WriteFile(filepath.Join(a.dir, serverFile), join(key, issued.CertPEM()), 0o600); err != nil {
 		return err
 	}
 	return a.Reload(ctx)
@@ -183,8 +187,8 @@ func (i *Issued) P12(password string) ([]byte, error) {
 }
 
 // WriteFiles writes NAME.pem (leaf and chain), NAME.key, NAME.p12, ca.pem and
-// truststore.p12 to dir, all readable by their owner only. dir is made if missing.
-// An empty p12password means DefaultPassword.
+// truststore.p12 to dir, as the function WriteFiles does. An empty p12password
+// means DefaultPassword.
 func (i *Issued) WriteFiles(dir, p12password string) error {
 	key, err := i.KeyPEM()
 	if err != nil {
@@ -199,24 +203,11 @@ func (i *Issued) WriteFiles(dir, p12password string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("certificate directory: %w", err)
-	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{
-		{i.Name + ".key", key},
-		{i.Name + ".pem", i.CertPEM()},
-		{i.Name + ".p12", p12},
-		{"ca.pem", certsPEM(cas...)},
-		{"truststore.p12", trust},
-	} {
-		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = WriteFiles(dir, map[string][]byte{
+		i.Name + ".key": key, i.Name + ".pem": i.CertPEM(), i.Name + ".p12": p12,
+		"ca.pem": certsPEM(cas...), "truststore.p12": trust,
+	})
+	return err
 }
 
 func newKey(useRSA bool) (crypto.Signer, error) {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -167,8 +169,8 @@ func TestCertificateShape(t *testing.T) {
 	if diff := cmp.Diff([]x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, client.ExtKeyUsage); diff != "" {
 		t.Errorf("client EKU: %s", diff)
 	}
-	if life := time.Until(server.NotAfter); life > 825*24*time.Hour {
-		t.Errorf("server certificate lives %s: iOS takes at most 825 days", life)
+	if life := server.NotAfter.Sub(server.NotBefore); life > 397*24*time.Hour {
+		t.Errorf("server certificate lives %s: public rules allow at most 398 days", life)
 	}
 	for _, c := range []*x509.Certificate{server, client} {
 		if time.Since(c.NotBefore) < 11*time.Hour {
@@ -196,6 +198,9 @@ func TestFileModes(t *testing.T) {
 				return err
 			}
 			info, err := d.Info()
+			if name := d.Name(); dir == out && (filepath.Ext(name) == ".pem" || name == "truststore.p12") {
+				return err // for everybody
+			}
 			if err == nil && info.Mode().Perm()&0o077 != 0 {
 				t.Errorf("mode of %s = %v: others can read it", path, info.Mode().Perm())
 			}
@@ -219,6 +224,57 @@ func TestFileModes(t *testing.T) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(out, "alice.pem"), filepath.Join(out, "alice.key"))
 	if err != nil || len(pair.Certificate) != 2 {
 		t.Errorf("alice.pem and .key = %d certificates, %v; want leaf and issuer", len(pair.Certificate), err)
+	}
+}
+
+// Whoever reads a file while many write it gets a whole one, and no old file
+// widens the mode of a key.
+func TestFilesAreReplacedWhole(t *testing.T) {
+	out := t.TempDir()
+	key, ca, link, pipe := filepath.Join(out, "a.key"), filepath.Join(out, "ca.pem"), filepath.Join(out, "link"), filepath.Join(out, "pipe")
+	if err := errors.Join(os.WriteFile(key, []byte("old"), 0o644), os.Chmod(key, 0o666), os.Symlink(key, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]bool{} // filled before anybody reads
+	for i := range 20 {
+		texts[strings.Repeat(string(rune('a'+i)), 100_000)] = true
+	}
+	var wg sync.WaitGroup
+	for text := range texts {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := pki.WriteFiles(out, map[string][]byte{"ca.pem": []byte(text), "a.key": []byte(text)}); err != nil {
+					t.Error(err)
+				}
+				if got, err := os.ReadFile(ca); err != nil || !texts[string(got)] {
+					t.Errorf("ca.pem: %d bytes, %v; want one whole text", len(got), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for path, want := range map[string]os.FileMode{key: 0o600, ca: 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v; want mode %v", path, info.Mode(), err, want)
+		}
+	}
+	if err := pki.WriteFile(link, []byte("through the link"), 0o600); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(key); string(got) != "through the link" {
+		t.Errorf("after a write through a link: %q, %v", got, err)
+	}
+	wg.Go(func() {
+		if err := pki.WriteFile(pipe, []byte("piped"), 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	if got, err := os.ReadFile(pipe); string(got) != "piped" {
+		t.Errorf("pipe: %q, %v", got, err)
+	}
+	wg.Wait()
+	if left, _ := filepath.Glob(filepath.Join(out, ".*")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
 	}
 }
 
@@ -375,6 +431,50 @@ func TestRenewServer(t *testing.T) {
 		if err := s.RenewServer(t.Context(), []string{bad}); !errors.Is(err, pki.ErrInvalid) {
 			t.Errorf("RenewServer(%q) = %v, want ErrInvalid", bad, err)
 		}
+	}
+}
+
+func TestRenewIfDue(t *testing.T) {
+	ctx := t.Context()
+	s := newSite(t)
+	present := func() *x509.Certificate { return s.ServerCertificate().Leaf }
+	first := present()
+	for _, at := range []time.Duration{0, time.Until(first.NotAfter) - 31*24*time.Hour} {
+		if done, err := s.RenewIfDue(ctx, time.Now().Add(at)); done || err != nil {
+			t.Errorf("RenewIfDue after %s = %t, %v; want false", at, done, err)
+		}
+	}
+	if done, err := s.RenewIfDue(ctx, first.NotAfter.Add(-29*24*time.Hour)); !done || err != nil {
+		t.Errorf("RenewIfDue = %t, %v; want true", done, err)
+	}
+	now := present()
+	if pki.Serial(now) == pki.Serial(first) || now.Subject.CommonName != first.Subject.CommonName ||
+		!slices.Equal(now.DNSNames, first.DNSNames) || len(now.IPAddresses) != len(first.IPAddresses) {
+		t.Errorf("renewed: %s %v %v, want the names of %s %v", now.Subject, now.DNSNames, now.IPAddresses, first.Subject, first.DNSNames)
+	}
+	if reopened := s.open(t).ServerCertificate().Leaf; !reopened.Equal(now) {
+		t.Error("another certificate is on disk")
+	}
+	// One of elsewhere stays, and the operator is told in time.
+	other, err := newSite(t).IssueServer(ctx, "elsewhere.example.com", []string{"elsewhere.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := other.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pki.WriteFile(filepath.Join(s.dir, "server.pem"), append(key, other.CertPEM()...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := s.RenewIfDue(ctx, time.Now()); done || err != nil {
+		t.Errorf("of elsewhere: RenewIfDue = %t, %v; want false", done, err)
+	}
+	if done, err := s.RenewIfDue(ctx, other.NotAfter); done || err == nil || !present().Equal(other.Leaf) {
+		t.Errorf("of elsewhere, at its end: RenewIfDue = %t, %v; want an error", done, err)
 	}
 }
 

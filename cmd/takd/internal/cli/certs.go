@@ -5,13 +5,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"takd/cmd/takd/internal/control"
+	"takd/store/pki"
 )
 
 // defaultP12 is the password that TAK clients try first.
@@ -74,7 +73,7 @@ func (c *certIssueCmd) Run(a *app) (err error) {
 			return err
 		}
 		for _, one := range issued {
-			files, err := writeFiles(c.Out, one.Files)
+			files, err := pki.WriteFiles(c.Out, one.Files)
 			if err != nil {
 				return err
 			}
@@ -89,28 +88,6 @@ func (c *certIssueCmd) Run(a *app) (err error) {
 		note = " (password " + defaultP12 + ")"
 	}
 	return a.say(lines, "%d issued; files in %s%s\n", len(lines), shorten(c.Out), note)
-}
-
-// writeFiles writes files, keys and containers of keys for the owner only, and
-// returns their paths.
-func writeFiles(dir string, files map[string][]byte) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("write files: %w", err)
-	}
-	var paths []string
-	for name, data := range files {
-		mode := os.FileMode(0o600)
-		if ext := filepath.Ext(name); ext == ".pem" || strings.HasPrefix(name, "truststore") {
-			mode = 0o644
-		}
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, mode); err != nil {
-			return nil, fmt.Errorf("write files: %w", err)
-		}
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	return paths, nil
 }
 
 type certListCmd struct{}
@@ -186,8 +163,8 @@ func (c *packageCmd) Run(a *app) error {
 	if c.Out == "" {
 		c.Out = f.Name
 	}
-	if err := os.WriteFile(c.Out, f.Data, 0o600); err != nil {
-		return fmt.Errorf("write package: %w", err)
+	if err := pki.WriteFile(c.Out, f.Data, 0o600); err != nil {
+		return err
 	}
 	path := shorten(c.Out)
 	return a.say(map[string]string{"name": c.Name, "file": path}, "%s: copy it to the device and import it there\n", path)

@@ -50,6 +50,8 @@ type root struct {
 	Status     statusCmd     `cmd:"" help:"Show the state of the running server."`
 	Clients    clientsCmd    `cmd:"" help:"Show the connected clients."`
 	Kick       kickCmd       `cmd:"" help:"Close connections."`
+	Emergency  emergencyCmd  `cmd:"" help:"Show and cancel emergencies."`
+	Reach      reachCmd      `cmd:"" help:"Find out whether A can be seen by B, and if not, why."`
 	Logs       logsCmd       `cmd:"" help:"Show the log."`
 	Config     configCmd     `cmd:"" help:"Show and change the configuration."`
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`
@@ -132,7 +134,7 @@ func shorten(path string) string {
 
 // fail prints err on one line.
 func fail(std IO, err error) int {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := visible(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	_, _ = fmt.Fprintf(std.Err, "takd: %s\n", text)
 	if errors.Is(err, errUsage) {
 		return exitUsage
@@ -208,8 +210,18 @@ func (a *app) say(v any, format string, args ...any) error {
 	if a.json {
 		return a.printJSON(v)
 	}
-	_, err := fmt.Fprintf(a.Out, format, args...)
+	_, err := io.WriteString(a.Out, text(format, args...))
 	return err
+}
+
+// text is what people read; a string in it has no control characters.
+func text(format string, args ...any) string {
+	for i, arg := range args {
+		if s, ok := arg.(string); ok {
+			args[i] = visible(s)
+		}
+	}
+	return lines(fmt.Sprintf(format, args...))
 }
 
 func (a *app) printJSON(v any) error {
@@ -234,6 +246,9 @@ func writeTable(out io.Writer, head string, rows [][]string) error {
 	}
 	_, _ = fmt.Fprintln(w, head)
 	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = visible(cell)
+		}
 		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()

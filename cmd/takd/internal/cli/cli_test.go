@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +36,50 @@ func TestTail(t *testing.T) {
 				t.Errorf("tail(%q, %d) = %q, %v, %d bytes left; want %q at the end", tc.in, tc.n, got, err, r.Len(), tc.want)
 			}
 		})
+	}
+}
+
+// A terminal gets no control characters of others; JSON is as it was.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	tests := map[string]struct{ in, want string }{
+		"plain":     {in: "ALPHA 1 – Jürgen 漢字 😀 \\ \"x\" \ufffd"},
+		"colour":    {in: "a\x1b[31mb", want: `a\x1b[31mb`},
+		"bell":      {in: "\a\b\x00\x7f", want: `\a\b\x00\x7f`},
+		"lines":     {in: "a\nb\tc\r", want: `a\nb\tc\r`},
+		"C1":        {in: "\u009b2J", want: `\u009b2J`},
+		"direction": {in: "a\u202eb\u200b", want: `a\u202eb\u200b`},
+		"not UTF-8": {in: "a\xff\x9bb", want: `a\xff\x9bb`},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if tc.want == "" {
+				tc.want = tc.in
+			}
+			var out bytes.Buffer
+			a := &app{IO: IO{Out: &out}}
+			if err := a.table(nil, "HEAD", [][]string{{tc.in}}); err != nil || out.String() != "HEAD\n"+tc.want+"\n" {
+				t.Errorf("table: %q, %v; want %q", out.String(), err, tc.want)
+			}
+			out.Reset()
+			if err := a.say(nil, "%s\n", tc.in); err != nil || out.String() != tc.want+"\n" {
+				t.Errorf("say: %q, %v; want %q", out.String(), err, tc.want)
+			}
+			out.Reset()
+			fail(IO{Err: &out}, errors.New("x"+strings.ReplaceAll(tc.in, "\n", "; ")+"."))
+			if want := "takd: x" + strings.ReplaceAll(tc.want, `\n`, "; ") + ".\n"; out.String() != want {
+				t.Errorf("fail: %q, want %q", out.String(), want)
+			}
+			a.json = true
+			out.Reset()
+			var back []string
+			if err := a.table([]string{tc.in}, "HEAD", nil); err != nil || json.Unmarshal(out.Bytes(), &back) != nil || back[0] != strings.ToValidUTF8(tc.in, "\ufffd\ufffd") {
+				t.Errorf("JSON: %q, %v", out.String(), err)
+			}
+		})
+	}
+	var out bytes.Buffer
+	if _, err := (visibleWriter{&out}).Write([]byte("a\x1b[2J\n\tü")); err != nil || out.String() != `a\x1b[2J`+"\n\tü" {
+		t.Errorf("visibleWriter: %q, %v", out.String(), err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (statusCmd) Run(a *app) error {
 	if err != nil || a.json {
 		return errors.Join(err, a.jsonUnless(err, s))
 	}
-	_, _ = fmt.Fprintf(a.Out, "takd %s, pid %d, up %s, data %s\n%d clients\n\n", s.Version, s.PID, age(s.Since), s.Data, s.Clients)
+	_, _ = io.WriteString(a.Out, text("takd %s, pid %d, up %s, data %s\n%d clients\n\n", s.Version, s.PID, age(s.Since), s.Data, s.Clients))
 	rows := make([][]string, 0, len(s.Services))
 	for _, one := range s.Services {
 		rows = append(rows, []string{one.Name, one.State, age(one.Since)})
@@ -43,7 +43,7 @@ func (statusCmd) Run(a *app) error {
 		return err
 	}
 	if len(s.RestartNeeded) > 0 {
-		_, _ = fmt.Fprintf(a.Out, "\nrestart needed for: %s\n", strings.Join(s.RestartNeeded, ", "))
+		_, _ = io.WriteString(a.Out, text("\nrestart needed for: %s\n", strings.Join(s.RestartNeeded, ", ")))
 	}
 	return nil
 }
@@ -154,7 +154,8 @@ func (c *logsCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
-	if _, err := a.Out.Write(text); err != nil || !c.Follow {
+	out := visibleWriter{a.Out}
+	if _, err := out.Write(text); err != nil || !c.Follow {
 		return err
 	}
 	for {
@@ -163,11 +164,11 @@ func (c *logsCmd) Run(a *app) error {
 			return nil
 		case <-time.After(200 * time.Millisecond):
 		}
-		if _, err := io.Copy(a.Out, f); err != nil {
+		if _, err := io.Copy(out, f); err != nil {
 			return fmt.Errorf("read log: %w", err)
 		}
 		if next, ok := rotated(f, name); ok {
-			_, err := io.Copy(a.Out, f) // what came between
+			_, err := io.Copy(out, f) // what came between
 			_ = f.Close()
 			f = next
 			if err != nil {

@@ -169,6 +169,55 @@ func TestRefusedChangeLeavesNoTrace(t *testing.T) {
 	}
 }
 
+// Without a place for the old version nothing changes, in the file or in the
+// running services.
+func TestNoHistoryNoChange(t *testing.T) {
+	s, _ := open(t)
+	s.OnChange(func(*config.Config) ([]string, error) {
+		t.Error("the services were asked")
+		return nil, nil
+	})
+	history := filepath.Join(filepath.Dir(s.Path()), "history")
+	if err := os.WriteFile(history, nil, 0o600); err != nil { // root may write to any folder, but not to this
+		t.Fatal(err)
+	}
+	before, snapshot := read(t, s), s.Current()
+	if restart, err := s.Set(map[string]string{"log.level": "debug"}); err == nil || restart != nil {
+		t.Errorf("Set = %v, %v; want an error", restart, err)
+	}
+	if diff := cmp.Diff(before, read(t, s)); diff != "" || s.Current() != snapshot {
+		t.Errorf("it changed (-want +got):\n%s", diff)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path()), ".takd-*")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// Where the new file cannot be put in its place the services get back the old one.
+func TestUnwritableFileIsTakenBack(t *testing.T) {
+	s, _ := open(t)
+	var levels []string
+	s.OnChange(func(c *config.Config) ([]string, error) {
+		levels = append(levels, c.WithDefaults().Log.Level)
+		if len(levels) == 1 { // a folder with something in it cannot be replaced
+			if err := errors.Join(os.Remove(s.Path()), os.MkdirAll(filepath.Join(s.Path(), "x"), 0o700)); err != nil {
+				t.Error(err)
+			}
+		}
+		return []string{"messaging.loops"}, nil
+	})
+	snapshot := s.Current()
+	if restart, err := s.Set(map[string]string{"log.level": "debug"}); err == nil || restart != nil {
+		t.Errorf("Set = %v, %v; want an error", restart, err)
+	}
+	if diff := cmp.Diff([]string{"debug", "info"}, levels); diff != "" || s.Current() != snapshot {
+		t.Errorf("applied (-want +got):\n%s", diff)
+	}
+	if v, err := s.History(); len(v) > 0 || err != nil {
+		t.Errorf("History = %v, %v; want nothing", v, err)
+	}
+}
+
 func read(t *testing.T, s *config.Service) string {
 	t.Helper()
 	text, err := os.ReadFile(s.Path())

@@ -145,19 +145,42 @@ func (s *Service) History() ([]Version, error) {
 	return all, nil
 }
 
-// replace checks and applies text, and writes it once both went well.
+// replace makes text the configuration. All that may fail for want of a disk
+// comes before the running services are asked, and is undone if they refuse.
 func (s *Service) replace(old, text []byte) (restart []string, err error) {
 	if bytes.Equal(old, text) {
 		return nil, nil
 	}
-	restart, err = s.take(text)
+	c, err := Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.remember(old); err != nil {
-		return restart, err
+	version, err := s.remember(old)
+	if err != nil {
+		return nil, err
 	}
-	return restart, s.write(text)
+	staged, err := stage(s.Path(), text)
+	if err != nil {
+		_ = os.Remove(version)
+		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	before := s.Current()
+	restart, err = s.adopt(&c)
+	if err == nil {
+		if err = os.Rename(staged, s.Path()); err != nil {
+			err = fmt.Errorf("write configuration: %w", err)
+			if before != nil {
+				_, back := s.adopt(before)
+				err = errors.Join(err, back)
+			}
+		}
+	}
+	if err != nil {
+		_, _ = os.Remove(staged), os.Remove(version)
+		return nil, err
+	}
+	s.prune()
+	return restart, nil
 }
 
 func (s *Service) take(text []byte) (restart []string, err error) {
@@ -165,12 +188,17 @@ func (s *Service) take(text []byte) (restart []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.adopt(&c)
+}
+
+// adopt applies c and makes it the snapshot.
+func (s *Service) adopt(c *Config) (restart []string, err error) {
 	if s.apply != nil {
-		if restart, err = s.apply(&c); err != nil {
+		if restart, err = s.apply(c); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrApply, err)
 		}
 	}
-	s.current.Store(&c)
+	s.current.Store(c)
 	return restart, nil
 }
 
@@ -178,28 +206,33 @@ func (s *Service) version(n int) string {
 	return filepath.Join(s.dir, "history", fmt.Sprintf("takd-%06d.yaml", n))
 }
 
-// remember keeps text as the newest old version and forgets the oldest ones.
-func (s *Service) remember(text []byte) error {
+// remember keeps text as the newest old version and returns its file.
+func (s *Service) remember(text []byte) (string, error) {
 	all, err := s.History()
 	if err != nil {
-		return err
+		return "", err
 	}
 	n := 1
 	if len(all) > 0 {
 		n = all[0].N + 1
 	}
-	if err := os.MkdirAll(filepath.Dir(s.version(n)), 0o750); err != nil {
-		return fmt.Errorf("keep old version: %w", err)
+	name := s.version(n)
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+		return "", fmt.Errorf("keep old version: %w", err)
 	}
-	if err := writeFile(s.version(n), text); err != nil {
-		return fmt.Errorf("keep old version: %w", err)
+	if err := writeFile(name, text); err != nil {
+		return "", fmt.Errorf("keep old version: %w", err)
 	}
-	for _, v := range all[min(len(all), Keep-1):] {
-		if err := os.Remove(s.version(v.N)); err != nil {
-			return fmt.Errorf("forget old version: %w", err)
-		}
+	return name, nil
+}
+
+// prune forgets the oldest versions. What cannot be removed now is tried again
+// with the next change.
+func (s *Service) prune() {
+	all, _ := s.History()
+	for _, v := range all[min(len(all), Keep):] {
+		_ = os.Remove(s.version(v.N))
 	}
-	return nil
 }
 
 func (s *Service) read() ([]byte, error) {
@@ -222,17 +255,28 @@ func (s *Service) write(text []byte) error {
 // writeFile replaces a file whole: after a crash there is the old one or the
 // new one.
 func writeFile(name string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".takd-*")
+	staged, err := stage(name, text)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
+	if err := os.Rename(staged, name); err != nil {
+		return errors.Join(err, os.Remove(staged))
+	}
+	return nil
+}
+
+// stage writes text beside name, ready to be renamed to it.
+func stage(name string, text []byte) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".takd-*")
+	if err != nil {
+		return "", err
+	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close())
 	if err != nil {
-		return err
+		return "", errors.Join(err, os.Remove(f.Name()))
 	}
-	return os.Rename(f.Name(), name)
+	return f.Name(), nil
 }
 
 // Broken returns a Service whose file nobody has looked at: it can set keys, go

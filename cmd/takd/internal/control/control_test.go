@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -107,6 +108,14 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got, want := control.Holder(data), fmt.Sprint(os.Getpid()); got != want {
+		t.Errorf("Holder = %q, want %s", got, want)
+	}
+	// Nobody waits without an end, also who brings no deadline.
+	began := time.Now()
+	if _, err := control.Acquire(context.Background(), data); !errors.Is(err, control.ErrExists) || time.Since(began) > 15*time.Second {
+		t.Errorf("Acquire of a locked directory = %v after %s", err, time.Since(began))
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := control.Acquire(gone, data); !errors.Is(err, control.ErrExists) || !strings.Contains(err.Error(), "pid ") {
@@ -127,5 +136,29 @@ func TestLock(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Errorf("Acquire after Release = %v", err)
+	}
+	if got := control.Holder(data); got != "" {
+		t.Errorf("Holder of a free directory = %q", got)
+	}
+}
+
+// A server that does not answer keeps nobody waiting, and says who it is.
+func TestSilentServer(t *testing.T) {
+	data := t.TempDir()
+	lock, err := control.Acquire(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Release() }()
+	m := control.Mux{}
+	control.Handle(m, failing, func(ctx context.Context, _ control.Name) (control.Closed, error) {
+		<-ctx.Done() // who asked has gone
+		return control.Closed{}, ctx.Err()
+	})
+	c := listen(t, data, m)
+	c.Wait = 50 * time.Millisecond
+	_, err = failing.Call(context.Background(), c, control.Name{})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("pid %d", os.Getpid())) || !strings.Contains(err.Error(), "within 50ms") {
+		t.Errorf("Call of a silent server = %v", err)
 	}
 }

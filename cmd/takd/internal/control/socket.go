@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,14 +43,30 @@ func SocketPath(data string) (string, error) {
 	return path, nil
 }
 
+// Bounds of every wait: for another command that works on the data directory,
+// for the control socket, and for what most operations take.
+const (
+	lockWait = 3 * time.Second
+	dialWait = 5 * time.Second
+	opWait   = 30 * time.Second
+)
+
+// slow are operations that may take longer than opWait.
+var slow = map[string]time.Duration{
+	string(UserImport): 2 * time.Hour, // hashes a password for every line
+	string(CertIssue):  5 * time.Minute,
+}
+
 // Lock holds a data directory for this process.
 type Lock struct{ f *os.File }
 
 // Acquire locks a data directory, so that two processes never work on it at
-// one time. It waits for short commands until ctx ends, and then says who
-// holds it.
+// one time. It waits for short commands until ctx ends, or for a few seconds,
+// and then says who holds it.
 func Acquire(ctx context.Context, data string) (*Lock, error) {
-	name := filepath.Join(data, "run", "takd.lock")
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	name := lockFile(data)
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -68,9 +85,9 @@ func Acquire(ctx context.Context, data string) (*Lock, error) {
 		}
 		select {
 		case <-ctx.Done():
-			pid, _ := io.ReadAll(io.LimitReader(f, 20))
+			pid := holder(f)
 			_ = f.Close()
-			return nil, Errorf(ErrExists, "another takd (pid %s) works on %s: stop it first, or use another --data", strings.TrimSpace(string(pid)), data)
+			return nil, Errorf(ErrExists, "another takd (pid %s) works on %s: stop it first, or use another --data", pid, data)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -83,6 +100,27 @@ func Acquire(ctx context.Context, data string) (*Lock, error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	return &Lock{f: f}, nil
+}
+
+func lockFile(data string) string { return filepath.Join(data, "run", "takd.lock") }
+
+func holder(f *os.File) string {
+	pid, _ := io.ReadAll(io.LimitReader(f, 20))
+	return cmp.Or(strings.TrimSpace(string(pid)), "unknown")
+}
+
+// Holder is the process id of the takd that works on a data directory, "" if
+// there is none. It waits for nobody and changes nothing.
+func Holder(data string) string {
+	f, err := os.Open(lockFile(data))
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return ""
+	}
+	return holder(f)
 }
 
 // Release gives the data directory free.
@@ -160,7 +198,13 @@ func handler(d Doer, log *slog.Logger) http.Handler {
 }
 
 // Client is the running server behind a control socket.
-type Client struct{ http http.Client }
+type Client struct {
+	http http.Client
+	data string
+
+	// Wait bounds each operation; 0 is what fits the operation.
+	Wait time.Duration
+}
 
 // Dial finds the running server of a data directory. It returns ErrNoServer
 // when there is none.
@@ -169,7 +213,7 @@ func Dial(ctx context.Context, data string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
+	dialer := net.Dialer{Timeout: dialWait}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
 	conn, err := dial(ctx, "", "")
 	switch {
@@ -181,7 +225,7 @@ func Dial(ctx context.Context, data string) (*Client, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	_ = conn.Close()
-	return &Client{http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	return &Client{data: data, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
 }
 
 // Close closes idle connections.
@@ -192,6 +236,20 @@ func (c *Client) Close() error {
 
 // Do implements Doer.
 func (c *Client) Do(ctx context.Context, op string, request []byte) ([]byte, error) {
+	wait := cmp.Or(c.Wait, slow[op], opWait)
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, errSilent)
+	defer cancel()
+	body, err := c.post(ctx, op, request)
+	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+		return nil, fmt.Errorf("the running server (pid %s) has not answered %s within %s", cmp.Or(Holder(c.data), "unknown"), op, wait)
+	}
+	return body, err
+}
+
+// errSilent ends an operation that takes too long.
+var errSilent = errors.New("no answer")
+
+func (c *Client) post(ctx context.Context, op string, request []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://takd/"+op, bytes.NewReader(request))
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/x509"
+	"net/netip"
 
 	"takd/netcore"
 	"takd/store/auth"
@@ -19,9 +20,16 @@ func (a authenticator) Certificate(ctx context.Context, leaf *x509.Certificate) 
 
 // Password implements netcore.Authenticator.
 func (a authenticator) Password(ctx context.Context, user, password string) (netcore.Principal, error) {
+	if addr := peer(ctx); addr.IsValid() {
+		ctx = auth.WithPeer(ctx, addr)
+	}
 	p, err := a.PrincipalForPassword(ctx, user, password)
 	return netcore.Principal(p), err
 }
+
+// peer is the address of the client that the messaging engine asks about, as far
+// as the engine tells.
+func peer(context.Context) netip.Addr { return netip.Addr{} }
 
 // link makes changes of the store act on live connections.
 func (s *Server) link(ctx context.Context) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,13 +43,16 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	if _, err := control.SocketPath(o.Data); err != nil {
 		return nil, err // now, rather than when the server first starts
 	}
+	if err := already(o.Data); err != nil {
+		return nil, err // at once, whoever works on it
+	}
 	lock, err := control.Acquire(ctx, o.Data)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if _, err := os.Stat(filepath.Join(o.Data, "conf", "takd.yaml")); err == nil {
-		return nil, control.Errorf(control.ErrExists, "%s holds the data of a server already; run it: takd run --data %s", o.Data, o.Data)
+	if err := already(o.Data); err != nil {
+		return nil, err
 	}
 	m := &Made{Data: o.Data, Hosts: o.Hosts, Admin: o.Admin, Files: filepath.Join(o.Data, "admin")}
 	if len(m.Hosts) == 0 {
@@ -80,6 +82,17 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	return m, config.Create(o.Data, m.Hosts[0])
 }
 
+// already is the error for a data directory that was made before.
+func already(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "conf", "takd.yaml")); err != nil {
+		return nil
+	}
+	if pid := control.Holder(data); pid != "" {
+		return control.Errorf(control.ErrExists, "%s holds the data of a server already, and takd (pid %s) works on it", data, pid)
+	}
+	return control.Errorf(control.ErrExists, "%s holds the data of a server already; run it: takd run --data %s", data, data)
+}
+
 func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string, port int) error {
 	err := st.Auth.AddUser(ctx, auth.NewUser{Name: m.Admin, Role: auth.RoleAdmin, Password: word})
 	if errors.Is(err, auth.ErrExists) {
@@ -100,8 +113,8 @@ func makeAdmin(ctx context.Context, st *store.Store, m *Made, word string, port 
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(m.Files, m.Admin+".zip"), zip, 0o600); err != nil {
-		return fmt.Errorf("write package: %w", err)
+	if err := pki.WriteFile(filepath.Join(m.Files, m.Admin+".zip"), zip, 0o600); err != nil {
+		return err
 	}
 	return st.Audit(ctx, "cli", "init", "admin="+m.Admin+" hosts="+strings.Join(m.Hosts, ","))
 }

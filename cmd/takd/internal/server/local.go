@@ -93,6 +93,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.ConfigHistory, l.configHistory)
 	control.Handle(m, control.ConfigRollback, l.configRollback)
 	control.Handle(m, control.ConfigReload, l.configReload)
+	l.handleAsk(m)
 	return m
 }
 

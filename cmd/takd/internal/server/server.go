@@ -245,7 +245,11 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	if err != nil {
 		return nil, err
 	}
-	return func(context.Context) error { return s.store.Close() }, nil
+	renew := startRenewer(ctx, s.store, s.log)
+	return func(context.Context) error {
+		renew.stop()
+		return s.store.Close()
+	}, nil
 }
 
 func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context) error, err error) {
