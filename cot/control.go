@@ -112,6 +112,14 @@ func AppendDisconnect(dst []byte, f Format, eventUID, uid, typ string, now int64
 	return finish(append(dst, `/></detail>`...), from, f)
 }
 
+// AppendCancel appends b-a-o-can, as XML: the emergency of callsign with this uid is over.
+func AppendCancel(dst []byte, uid, callsign string, now int64) []byte {
+	dst = head(dst, uid, "b-a-o-can", controlHow, now, pongLife)
+	dst = append(dst, `<detail><emergency cancel="true">`...)
+	dst = appendEscaped(dst, []byte(callsign))
+	return append(dst, `</emergency></detail></event>`...)
+}
+
 // AppendGroupsChanged appends t-x-g-c: the receiver's groups have changed. ATAK
 // ignores it if eventUID contains the receiver's own uid.
 func AppendGroupsChanged(dst []byte, f Format, eventUID string, now int64) []byte {

@@ -218,6 +218,8 @@ func (ev *Event) child(at int, tag []byte) error {
 		ev.Emergency = Emergency{Set: true}
 		ev.fields(field{"type", &ev.Emergency.Type}, field{"cancel", &cancel})
 		ev.Emergency.Cancel = string(cancel) == "true"
+	case string(tag) == "link" && ev.Link == nil:
+		ev.fields(field{"uid", &ev.Link})
 	case string(tag) == "archive":
 		ev.Archive = true
 	}
@@ -375,7 +377,7 @@ func (ev *Event) reset(f Format) {
 	ev.Battery, ev.Precision, ev.Emergency, ev.Archive = nil, Precision{}, Emergency{}, false
 	ev.Chat = Chat{UIDs: shrinkViews(ev.Chat.UIDs)}
 	ev.HasMarti, ev.Dests, ev.MartiArchive = false, shrinkViews(ev.Dests), Unset
-	ev.TakRequest = nil
+	ev.TakRequest, ev.Link = nil, nil
 	at := &ev.at
 	at.typ, at.time, at.start, at.stale = span{}, span{}, span{}, span{}
 	at.detail, at.inner, at.emptyTag, at.endTag = span{}, span{}, 0, 0

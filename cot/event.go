@@ -68,6 +68,7 @@ type Event struct {
 	Chat      Chat      // detail/__chat
 	Emergency Emergency // detail/emergency
 	Archive   bool      // detail/archive is present
+	Link      []byte    // detail/link/@uid, of the first one: whom a t-x-d-d is about
 
 	HasMarti     bool
 	Dests        []Dest   // detail/marti/dest, in order

@@ -1,6 +1,7 @@
 package netcore
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,27 +33,43 @@ type ClientInfo struct {
 	EventsOut uint64    `json:"events_out"`
 	BytesIn   uint64    `json:"bytes_in"`
 	BytesOut  uint64    `json:"bytes_out"`
-	Drops     uint64    `json:"drops"`     // events of it that were not passed on
-	Queue     int       `json:"queue"`     // bytes waiting in takd for it
-	Behind    bool      `json:"behind"`    // it reads too slowly: of each uid only the newest position waits
-	Conflated uint64    `json:"conflated"` // positions that it did not get because newer ones came
-	RateIn    float64   `json:"rate_in"`
-	RateOut   float64   `json:"rate_out"` // events a second
+	Drops     uint64    `json:"drops"` // events of it that were not passed on
+
+	DropReasons map[string]uint64 `json:"drop_reasons,omitempty"` // why
+	Nodes       int               `json:"nodes,omitempty"`        // uids that it carries as a gateway
+	Held        int               `json:"held"`                   // bytes of it that wait because they are more than its share
+
+	Queue     int     `json:"queue"`     // bytes waiting in takd for it
+	Behind    bool    `json:"behind"`    // it reads too slowly: of each uid only the newest position waits
+	Conflated uint64  `json:"conflated"` // positions that it did not get because newer ones came
+	RateIn    float64 `json:"rate_in"`
+	RateOut   float64 `json:"rate_out"` // events a second
 }
 
 // Clients returns a snapshot of everybody who is connected, oldest first.
-func (e *Engine) Clients() []ClientInfo {
+func (e *Engine) Clients() []ClientInfo { return e.clients(context.Background(), nil) }
+
+// clients is Clients until ctx ends; it notes in incognito, if that is not nil,
+// who is.
+func (e *Engine) clients(ctx context.Context, incognito map[uint64]bool) []ClientInfo {
 	var mu sync.Mutex
 	var all []ClientInfo
-	e.onLoops(e.allLoops(), func(l *loop) {
+	e.onLoops(ctx, e.allLoops(), func(l *loop) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, c := range l.clients {
-			if c.Live() {
-				all = append(all, c.info())
+			if !c.Live() {
+				continue
+			}
+			all = append(all, c.info())
+			if incognito != nil && c.Incognito {
+				incognito[c.ID] = true
 			}
 		}
 	})
+	mu.Lock() // a loop that is late writes no more into what was returned
+	defer mu.Unlock()
+	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b ClientInfo) int { return int(int64(a.ID) - int64(b.ID)) })
 	return all
 }
@@ -63,12 +80,20 @@ func (c *client) info() ClientInfo {
 		ID: c.ID, User: c.User, Address: c.Remote.String(), Input: c.Input, Serial: c.Serial, Protocol: "xml",
 		In: reach.In.Names, Out: reach.Out.Names, Since: c.Since, LastEvent: c.Stats.LastEvent,
 		EventsIn: c.Stats.EventsIn, EventsOut: c.Stats.EventsOut,
-		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Drops, Conflated: c.Stats.Conflated, Queue: c.Queued(),
+		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Dropped(), Conflated: c.Stats.Conflated, Queue: c.Conn.OutboundBuffered() + c.Outbox.Len(),
+		Nodes: len(c.nodes), Held: c.held.Size(), Behind: c.behind,
 	}
 	i.RateIn, i.RateOut = c.Stats.Rates()
-	if c.lag != nil {
-		i.Behind = true
-		i.Queue += c.lag.Bytes()
+	if c.owed != nil {
+		i.Queue += c.owed.Size()
+	}
+	for r, n := range c.Stats.Drops {
+		if n > 0 {
+			if i.DropReasons == nil {
+				i.DropReasons = make(map[string]uint64)
+			}
+			i.DropReasons[session.Reason(r).String()] = n
+		}
 	}
 	if c.Format == cot.Proto {
 		i.Protocol = "protobuf"
@@ -110,10 +135,10 @@ func (e *Engine) SetGroups(user string, in, out []string) int {
 func (e *Engine) each(fits func(*client) bool, f func(*loop, *client)) int {
 	var mu sync.Mutex
 	n := 0
-	e.onLoops(e.allLoops(), func(l *loop) {
+	e.onLoops(context.Background(), e.allLoops(), func(l *loop) {
 		var list []*client
 		for _, c := range l.clients {
-			if c.State != session.Closed && fits(c) {
+			if !c.Gone() && fits(c) {
 				list = append(list, c)
 			}
 		}
@@ -129,7 +154,7 @@ func (e *Engine) each(fits func(*client) bool, f func(*loop, *client)) int {
 
 // live are the options that hold at once; the others need a restart.
 var live = []string{
-	"MaxEvent", "UIDPolicy", "LimitClient", "LimitUser", "LimitAddress", "SoftLimit", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod",
+	"MaxEvent", "UIDPolicy", "LimitClient", "LimitUser", "LimitAddress", "WaitLimit", "SoftLimit", "HardLimit", "StallLimit", "MailboxSize", "FlushMin", "FlushMax", "EmergencyPeriod", "EmergencyLife",
 	"Auth", "TLS", "Log", "Version", "ServerID",
 }
 

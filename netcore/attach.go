@@ -44,7 +44,7 @@ func (e *Engine) Attach(ctx context.Context, a Attached) error {
 		e.overLimit.Add(1)
 		return fmt.Errorf("%w: max_clients is %d", ErrFull, e.maxClients)
 	}
-	c := &client{offered: true, flood: FloodDrop}
+	c := &client{told: true, flood: FloodSlow}
 	c.ID, c.Remote, c.Since, c.Input = e.nextID.Add(1), a.Remote, time.Now(), a.Input
 	c.Layer, c.Format = new(tlsio.Plain), cot.Proto
 	c.Decoder.ProtoOnly = true
@@ -71,7 +71,7 @@ func (c *client) feed(conn io.Reader) error {
 		n, err := conn.Read(buf)
 		if n > 0 {
 			c.loop.call(func() {
-				if c.State != session.Closed {
+				if !c.Gone() {
 					c.loop.traffic(c, buf[:n])
 				}
 				done <- struct{}{}

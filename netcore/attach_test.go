@@ -73,7 +73,7 @@ func TestAttachSlow(t *testing.T) {
 	}
 	ann.expect("uid-slow")
 	for range 10 { // of what may not be left out, and no faster than bob reads
-		ann.burst(300)
+		ann.burst(300, "b-m-p")
 		bob.expect("<remarks>flood 299<")
 	}
 	ann.expect("t-x-d-d", "uid-slow")

@@ -33,6 +33,9 @@ type Engine struct {
 	directory  *router.Directory
 	absent     *router.Absent
 	repeater   *router.Repeater
+	seen       *router.Seen
+	lines      *lines
+	unsaved    *LetterChanges // what the Letterbox has not taken yet
 	meters     meters
 	taps       []*router.Tap // fixed at Start
 	pool       *tlsio.Pool
@@ -52,6 +55,7 @@ type Engine struct {
 	overLimit atomic.Uint64
 	stats     loopStats // what no loop did: datagrams
 	quiet     throttle  // of log lines that strangers can cause
+	refusals  refusals
 
 	ctx      context.Context //nolint:containedctx // ends with the engine: handshakes under way need it
 	cancel   context.CancelFunc
@@ -76,18 +80,25 @@ func New(o Options) (*Engine, error) {
 			return nil, fmt.Errorf("%w: inputs[%s] needs Auth and TLS", ErrOptions, in.Name)
 		}
 	}
+	room, err := raiseFileLimit(o.MaxClients, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	lines := newLines()
 	e := &Engine{
-		log:       o.Log,
+		log:       lines.logger(o.Log),
+		lines:     lines,
+		seen:      router.NewSeen(),
 		groups:    group.NewTable(),
 		directory: router.NewDirectory(),
 		absent: router.NewAbsent(router.AbsentLimits{
 			TTL: o.AbsentTTL, Clients: 100_000, PerUser: o.AbsentPerUser, Bytes: o.AbsentBytes,
-		}),
+		}, o.Letters != nil),
 		repeater: router.NewRepeater(o.Emergencies),
 		pool: tlsio.NewPool(tlsio.Limits{
 			Deadline: o.HandshakeDeadline, Total: o.Handshakes, PerAddress: o.HandshakesPerIP,
 		}),
-		maxClients: raiseFileLimit(o.MaxClients, o.Log),
+		maxClients: room,
 		stopped:    make(chan struct{}),
 	}
 	if *o.FlowTags {
@@ -99,8 +110,9 @@ func New(o Options) (*Engine, error) {
 	if o.TLS != nil {
 		e.ReloadTLS()
 	}
-	if err := e.listen(); err != nil {
+	if err := errors.Join(e.loadLetters(e.ctx), e.listen()); err != nil {
 		e.closeListeners()
+		close(lines.ring)
 		return nil, err
 	}
 	return e, nil
@@ -123,6 +135,9 @@ func (e *Engine) ReloadTLS() {
 	// certificate that was revoked since is refused with a proper alert.
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
 		_, err := e.opts.Load().Auth.Certificate(e.ctx, cs.PeerCertificates[0])
+		if err != nil {
+			e.refusals.note(cs.PeerCertificates[0].Subject.CommonName, err)
+		}
 		return err
 	}
 	e.tlsConfig.Store(cfg)
@@ -148,6 +163,7 @@ func (e *Engine) Start() error {
 	e.gnet = cli
 	e.started.Store(true)
 	e.goFunc(e.everySecond)
+	e.goFunc(e.saveLetters)
 	for _, ln := range e.listeners {
 		e.goFunc(func() { e.accept(ln) })
 	}
@@ -165,8 +181,9 @@ func (e *Engine) goFunc(f func()) {
 	}()
 }
 
-// Stop takes no new clients, writes what is gathered, says goodbye with a
-// closing alert, and waits, until ctx ends, for the clients to take it.
+// Stop takes no new clients, writes what is gathered and owed to those who read,
+// says goodbye with a closing alert, and waits for the clients to take it. Mail
+// that was not taken is kept. It is over when ctx ends, whatever waits.
 func (e *Engine) Stop(ctx context.Context) error {
 	if e.stopping.Swap(true) {
 		return nil
@@ -176,60 +193,104 @@ func (e *Engine) Stop(ctx context.Context) error {
 	if !e.started.Load() {
 		return nil
 	}
-	e.wait.Wait() // accept loops, handshakes, password checks, the clock
+	// What follows the goodbyes needs some of the time too.
+	parting, cancel := partOf(ctx)
+	defer cancel()
+	var err error
+	idle := make(chan struct{})
+	go func() { // ends with what it waits for
+		e.wait.Wait() // accept loops, handshakes, password checks, the clock
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-parting.Done():
+		err = errors.New("stop: handshakes or password checks do not end")
+	}
 	loops := e.allLoops()
-	e.onLoops(loops, func(l *loop) { l.farewell() })
-	err := e.drained(ctx, loops)
-	e.onLoops(loops, func(l *loop) {
+	e.onLoops(parting, loops, func(l *loop) { l.farewell() })
+	err = errors.Join(err, e.drained(parting, loops))
+	e.onLoops(ctx, loops, func(l *loop) {
 		for _, c := range l.clients {
-			if c.State != session.Closed {
+			if !c.Gone() {
+				c.reason = "server stops"
 				l.host.Close(c.Conn)
 			}
 		}
 	})
-	err = errors.Join(err, e.gnet.Stop())
+	e.onLoops(ctx, loops, func(*loop) {}) // they are buried at the end of that turn
+	e.saveChanges(ctx)
+	e.lines.flush(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- e.gnet.Stop() }() // ends with the loops
+	select {
+	case stopped := <-ended:
+		err = errors.Join(err, stopped)
+	case <-ctx.Done():
+		err = errors.Join(err, fmt.Errorf("stop: event loops do not end: %w", ctx.Err()))
+	}
 	close(e.stopped)
 	return err
 }
 
-// farewell flushes, and closes every client's writing side.
+// partOf is ctx, but for the last quarter of its time, at most two seconds.
+func partOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(2*time.Second, time.Until(deadline)/4)))
+}
+
+// farewell writes what is gathered and owed, and closes every client's writing
+// side. Who does not take it all now is given what remains as drained goes on.
 func (l *loop) farewell() {
 	for _, b := range l.buckets {
 		l.flushBucket(b)
 	}
-	for _, c := range l.direct {
-		if c.bucket != nil {
+	for _, c := range l.clients {
+		if c.bucket != nil && c.Live() {
 			l.flushClient(c.bucket, &c.Session)
 			c.Outbox.Reset(0, 0)
 		}
 	}
+	l.part()
+}
+
+// part says goodbye to those who are owed nothing any more, and reports for how
+// many bytes the others wait.
+func (l *loop) part() (waiting int) {
 	for _, c := range l.clients {
-		if c.State == session.Closed {
-			continue
+		if c.State() == session.CatchingUp {
+			for c.State() == session.CatchingUp && c.owed.Len() > 0 && c.Conn.OutboundBuffered() == 0 {
+				l.pay(c)
+			}
+			if c.State() == session.CatchingUp && c.owed.Len() > 0 {
+				waiting += c.owed.Size()
+				continue
+			}
 		}
-		c.reason = "server stops"
-		l.control = c.Layer.CloseNotify(l.control[:0])
-		if len(l.control) > 0 {
-			_, _ = c.Conn.Write(l.control)
+		if c.To(session.Draining) {
+			c.reason = "server stops"
+			l.control = c.Layer.CloseNotify(l.control[:0])
+			if len(l.control) > 0 {
+				c.Sealed += uint64(len(l.control))
+				_, _ = c.Conn.Write(l.control)
+			}
 		}
-		if c.State != session.Closed {
-			c.State = session.Draining
+		if !c.Gone() {
+			waiting += c.Conn.OutboundBuffered()
 		}
 	}
+	return waiting
 }
 
 // drained waits until no client has bytes waiting.
 func (e *Engine) drained(ctx context.Context, loops []*loop) error {
 	for {
 		var waiting atomic.Int64
-		e.onLoops(loops, func(l *loop) {
-			for _, c := range l.clients {
-				if c.State == session.Draining {
-					waiting.Add(int64(c.Conn.OutboundBuffered()))
-				}
-			}
-		})
-		if waiting.Load() == 0 {
+		e.onLoops(ctx, loops, func(l *loop) { waiting.Add(int64(l.part())) })
+		if ctx.Err() == nil && waiting.Load() == 0 {
 			return nil
 		}
 		select {
@@ -241,8 +302,8 @@ func (e *Engine) drained(ctx context.Context, loops []*loop) error {
 }
 
 // onLoops runs f once on each loop and waits for all of them, or for the end of
-// the engine.
-func (e *Engine) onLoops(loops []*loop, f func(*loop)) {
+// the engine or of ctx.
+func (e *Engine) onLoops(ctx context.Context, loops []*loop, f func(*loop)) {
 	done := make(chan struct{}, len(loops))
 	for _, l := range loops {
 		l.call(func() {
@@ -254,6 +315,8 @@ func (e *Engine) onLoops(loops []*loop, f func(*loop)) {
 		select {
 		case <-done:
 		case <-e.stopped:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -246,37 +246,92 @@ func TestAbsentReturns(t *testing.T) {
 	bob.waitSeen("second")
 }
 
+// An emergency is repeated, by the rules that held for it, until somebody ends it
+// who has it on his map.
 func TestEmergency(t *testing.T) {
-	s := start(t, nil, func(o *netcore.Options) { o.EmergencyPeriod = time.Second })
-	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
-	ann.send(event("911", "b-a-o-tbl", `<emergency type="911 Alert">ann</emergency>`))
+	s := start(t, map[string]string{"far": "elsewhere"}, func(o *netcore.Options) { o.EmergencyPeriod = time.Second })
+	raise := event("911", "b-a-o-tbl", `<emergency type="911 Alert">ann</emergency>`)
+	cancel := event("911", "b-a-o-can", `<emergency cancel="true">ann</emergency>`)
+	ended := func() bool { return s.metric("takd_emergencies") == 0 }
+	ann, bob, far := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "far")
+	ann.send(raise)
 	first := bob.expect("911 Alert")
 	_ = ann.conn.Close()
 	again := bob.expect("911 Alert") // though its sender has left
 	if first == again {
 		t.Error("the repetition has no fresh times")
 	}
-	// Only its own user can take it back.
-	eve := s.bound(t, "eve")
-	eve.send(event("911", "b-a-o-can", `<emergency cancel="true">ann</emergency>`))
-	eve.ping()
-	if n := s.metric("takd_emergencies"); n != 1 {
-		t.Errorf("emergencies = %d after a stranger's cancel, want 1", n)
+	far.send(cancel) // who does not get it cannot end it
+	far.ping()
+	if ended() {
+		t.Error("somebody outside has cancelled the emergency")
 	}
 	ann = s.bound(t, "ann")
-	ann.send(event("911", "b-a-o-can", `<emergency cancel="true">ann</emergency>`))
-	until(t, "the emergency ends", func() bool { return s.metric("takd_emergencies") == 0 })
+	bob.expect("911 Alert")
+	ann.ping()
+	if strings.Contains(strings.Join(ann.seen, ""), "911 Alert") {
+		t.Error("who raised it, and has connected again, gets it back")
+	}
+	ann.send(cancel)
+	until(t, "its own user ends it", ended)
+	ann.send(raise)
+	bob.expect("911 Alert")
+	bob.send(cancel)
+	until(t, "a receiver ends it", ended)
+	ann.send(raise)
+	bob.expect("911 Alert")
+	if all := s.Alarms(); len(all) != 1 || all[0].User != "ann" || all[0].Callsign != "ann" {
+		t.Errorf("Alarms = %+v", all)
+	}
+	if !s.CancelAlarm("911") || s.CancelAlarm("911") {
+		t.Error("CancelAlarm does not end it once")
+	}
+	bob.expect("b-a-o-can", `cancel="true"`)
 }
 
+// An emergency for somebody goes to him alone, each time; and where its sender
+// may send to, then.
+func TestEmergencyKeepsItsReceivers(t *testing.T) {
+	s := start(t, map[string]string{"ann": "red,blue", "bob": "red", "eve": "red", "blue": "blue"},
+		func(o *netcore.Options) { o.EmergencyPeriod = time.Second })
+	ann, bob, eve, blue := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "eve"), s.bound(t, "blue")
+	ann.send(event("one", "b-a-o-tbl", `<emergency type="For Bob">ann</emergency><marti><dest callsign="bob"/></marti>`))
+	for range 2 {
+		bob.expect("For Bob")
+	}
+	eve.never("For Bob")
+	ann.send(event("all", "b-a-o-tbl", `<emergency type="For All">ann</emergency>`))
+	blue.expect("For All")
+	s.SetGroups("ann", []string{"red"}, []string{"red"})
+	blue.expect("t-x-d-d", "uid-ann")
+	blue.seen = nil
+	eve.expect("For All")
+	eve.expect("For All")
+	blue.never("For All")
+}
+
+// What has passed is dropped when it comes back, an edit of it is not.
 func TestLoopsAreDropped(t *testing.T) {
 	s := start(t, nil)
-	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
-	ann.send(event("l1", "a-f-G", `<remarks>looped</remarks><_flow-tags_ TAK-Server-`+serverID+`="2026-01-01T00:00:00Z"/>`))
-	ann.send(event("l2", "a-f-G", `<remarks>other</remarks><_flow-tags_ TAK-Server-f00="2026-01-01T00:00:00Z"/>`))
-	if got := bob.expect("other"); !strings.Contains(got, "TAK-Server-f00") || !strings.Contains(got, "TAK-Server-"+serverID) {
+	ann, bob, eve := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "eve")
+	ann.send(event("l1", "a-f-G", `<remarks>first</remarks>`))
+	passed := bob.expect("first")
+	if !strings.Contains(passed, "TAK-Server-"+serverID) {
+		t.Fatalf("no flow tag: %s", passed)
+	}
+	eve.expect("first")
+	bob.send(passed) // a bridge
+	before, rest, _ := strings.Cut(passed, ` time="`)
+	edited := before + ` time="2030-01-01T00:00:00.000Z` + rest[strings.IndexByte(rest, '"'):]
+	edited = strings.Replace(edited, "first", "edited", 1)
+	bob.send(edited)
+	eve.seen = nil
+	eve.expect("edited")
+	eve.never("first")
+	bob.send(event("l2", "a-f-G", `<remarks>other</remarks><_flow-tags_ TAK-Server-f00="2026-01-01T00:00:00Z"/>`))
+	if got := eve.expect("other"); !strings.Contains(got, "TAK-Server-f00") || !strings.Contains(got, "TAK-Server-"+serverID) {
 		t.Errorf("flow tags are not both there: %s", got)
 	}
-	bob.never("looped")
 }
 
 func TestMalformedEventsAreSkipped(t *testing.T) {
@@ -410,7 +465,7 @@ func TestResumption(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
-	s := start(t, nil)
+	s := start(t, nil, func(o *netcore.Options) { o.SoftLimit = 1 << 20 }) // nobody is called slow here
 	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
 	const n = 500
 	for i := range n {

@@ -8,15 +8,27 @@ import (
 	"takd/netcore/session"
 )
 
-// What happens to a client that sends more than its limits allow.
+// What happens to what a client sends beyond its share: it waits, and what comes
+// after it waits behind it. Only when wait_limit bytes wait is anything lost, oldest
+// positions first, or the client closed.
 const (
-	FloodDrop  = "drop"  // what is too much is not passed on
-	FloodSlow  = "slow"  // it waits, up to keepSlowed bytes; then the oldest is dropped
-	FloodClose = "close" // the client is closed
+	FloodSlow  = "slow"  // it waits
+	FloodClose = "close" // it waits, and past that the client is closed
+	FloodDrop  = "drop"  // positions do not wait: they are not passed on
 )
 
-// keepSlowed bounds what waits of one client that is slowed down.
-const keepSlowed = 1 << 20
+const (
+	// waitFull is the wait_limit while maxGathered bytes wait on one loop.
+	waitFull = 64 << 10
+
+	// share is how many deliveries, in KiB begun, one client may cause between
+	// two flushes, and all those who have sent more together: what others wait
+	// because of one that floods. It is more than a loop can do in that time, so
+	// that nobody waits for the sake of it.
+	share = 32 << 10
+	// crowdedShare is the same while most receivers read too slowly.
+	crowdedShare = share / 32
+)
 
 // meters are the shared ones: of users and of addresses, for as long as one of
 // their clients is connected.
@@ -70,13 +82,48 @@ func (l *loop) unmeter(c *client) {
 	c.user, c.address = nil, nil
 }
 
-// flooding reports whether ev is more than c, its user or its address may send.
-func (l *loop) flooding(c *client, ev *cot.Event) bool {
+// may reports whether ev is within the share of c, its user and its address.
+func (l *loop) may(c *client, ev *cot.Event) bool {
+	if c.cycle != l.cycle {
+		c.cycle, c.spent = l.cycle, 0
+	}
+	return c.spent < l.share() && !l.congested() && l.withinRates(c, ev)
+}
+
+// share is what a client may spend now.
+func (l *loop) share() int {
+	for _, x := range l.e.allLoops() {
+		if x.crowded.Load() {
+			return crowdedShare
+		}
+	}
+	return share
+}
+
+// congested reports whether more waits for another loop than it will take.
+func (l *loop) congested() bool {
+	limit := int64(l.e.opts.Load().MailboxSize / 2)
+	for i, x := range l.e.allLoops() {
+		if i != l.idx && x.mail.size.Load() > limit {
+			return true
+		}
+	}
+	return false
+}
+
+// withinRates holds ev against the configured rates.
+func (l *loop) withinRates(c *client, ev *cot.Event) bool {
 	o, now, size := l.e.opts.Load(), l.now.UnixNano(), len(ev.Raw)
-	fresh := (o.LimitClient.UIDs > 0 || o.LimitUser.UIDs > 0 || o.LimitAddress.UIDs > 0) &&
-		string(ev.UID) != c.origin.UID && c.known.Fresh(ev.UID)
-	return !c.own.Take(o.LimitClient, now, size, fresh) || !c.user.Take(o.LimitUser, now, size, fresh) ||
-		!c.address.Take(o.LimitAddress, now, size, fresh)
+	uids := (o.LimitClient.UIDs > 0 || o.LimitUser.UIDs > 0 || o.LimitAddress.UIDs > 0) && string(ev.UID) != c.origin.UID
+	fresh := uids && !c.known.Has(ev.UID)
+	if !c.own.Take(o.LimitClient, now, size, fresh) || !c.user.Take(o.LimitUser, now, size, fresh) ||
+		!c.address.Take(o.LimitAddress, now, size, fresh) {
+		return false
+	}
+	if uids {
+		c.known.Learn(ev.UID) // only what was let through is known
+	}
+	return true
 }
 
 // bill lets the deliveries of m be charged to c.
@@ -85,50 +132,96 @@ func (l *loop) bill(c *client, m *msg.Msg) {
 	m.Bills = [3]msg.Bill{c.own.Bill(o.LimitClient), c.user.Bill(o.LimitUser), c.address.Bill(o.LimitAddress)}
 }
 
-// slow keeps what c sent, of which waiting bytes are left, for later, if its
-// input wants that and there is room.
-func (l *loop) slow(c *client, waiting int) bool {
-	if c.flood != FloodSlow || waiting > keepSlowed {
-		return false
-	}
-	if !c.slowed {
-		c.slowed = true
-		l.slowed = append(l.slowed, c)
-		l.warnFlood(c)
-	}
-	return true
-}
-
-// dropFlood counts an event that was too much, and closes c where its input
-// says so.
-func (l *loop) dropFlood(c *client) {
-	c.Stats.Drops++
-	l.stats.flooded.Add(1)
+// keepForLater lets ev wait until c may send again.
+func (l *loop) keepForLater(c *client, ev *cot.Event) {
+	m := msg.Get()
+	defer m.Release()
+	m.SetRaw(ev)
+	classify(m, ev)
 	l.warnFlood(c)
-	if c.flood == FloodClose {
+	if c.flood == FloodDrop && m.Class == msg.Position {
+		l.drop(c, session.Flooded)
+		return
+	}
+	most := l.e.opts.Load().WaitLimit
+	if l.gathered > maxGathered {
+		most = waitFull
+	}
+	before := c.held.Size()
+	for c.held.Size()+m.Size() > most && c.held.DropPosition() {
+		l.drop(c, session.Flooded)
+	}
+	switch {
+	case c.held.Size()+m.Size() <= most:
+		if c.held.Add(m) {
+			c.Stats.Conflated++
+			l.stats.conflated.Add(1)
+		}
+	case c.flood == FloodClose:
 		l.close(c, "sent more than its limits allow")
+	default:
+		l.drop(c, session.Flooded)
+		if m.Class == msg.Chat {
+			l.returnTo(c, m)
+		}
+	}
+	l.gathered += c.held.Size() - before
+	if !c.holding {
+		c.holding = true
+		l.holding = append(l.holding, c)
+		l.need = true
 	}
 }
 
 func (l *loop) warnFlood(c *client) {
-	if !c.flooded {
+	if !c.flooded && c.held.Size() > waitFull {
 		c.flooded = true
-		l.e.log.Warn("client sends more than its limits allow", "user", c.User, "uid", c.UID(), "peer", c.Remote, "policy", c.flood)
+		l.e.log.Warn("client sends more than its share: the rest waits", "user", c.User, "uid", c.UID(), "peer", c.Remote, "policy", c.flood)
 	}
 }
 
-// resume goes on with what slowed clients have sent, and comes back soon while
-// some of it is still too much.
-func (l *loop) resume() {
-	l.slowed, l.resuming = l.resuming[:0], l.slowed
-	for i, c := range l.resuming {
-		l.resuming[i] = nil
-		c.slowed = false
-		if c.State == session.Open {
-			l.take(c, nil)
+// serve takes up what clients have sent beyond their share, each in its turn.
+func (l *loop) serve() {
+	if len(l.holding) == 0 {
+		return
+	}
+	each := max(1, l.share()/len(l.holding))
+	left := l.holding[:0]
+	for _, c := range l.holding {
+		if l.serveOne(c, each); c.held.Len() > 0 && c.State() != session.Closed {
+			left = append(left, c)
+			continue
+		}
+		c.holding = false
+		if c.State() == session.Ended {
+			l.dead = append(l.dead, c)
 		}
 	}
-	if len(l.slowed) > 0 {
-		l.lookAgain()
+	clear(l.holding[len(left):])
+	l.holding = left
+}
+
+// serveOne publishes what c has sent, for at most budget deliveries.
+func (l *loop) serveOne(c *client, budget int) {
+	defer l.guard(c)
+	if c.cycle != l.cycle {
+		c.cycle, c.spent = l.cycle, 0
+	}
+	until := l.spending + budget/max(1, l.e.loopCount())
+	for c.Reads() && l.spending < until && !l.congested() {
+		m := c.held.Peek()
+		if m == nil {
+			return
+		}
+		// It was scanned when it came: there is no error.
+		if m.Scan(&l.again) != nil || l.withinRates(c, &l.again) {
+			before := c.held.Size()
+			m = c.held.Next()
+			l.gathered -= before - c.held.Size()
+			l.accept(c, &l.again)
+			m.Release()
+			continue
+		}
+		return
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,8 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"takd/cot"
 	"takd/cot/frame"
+	"takd/cot/takpb"
 	"takd/netcore"
 )
 
@@ -273,18 +277,27 @@ func (p *phone) send(xml string) {
 	}
 }
 
+// protobuf is xml as a client would send it: all of its detail, marti too, as text.
 func protobuf(t testing.TB, xml string) []byte {
 	t.Helper()
 	var ev cot.Event
-	// As a client would: marti and all.
 	if _, err := cot.Scan([]byte(xml), &ev); err != nil {
 		t.Fatalf("%v in %s", err, xml)
 	}
-	out, err := ev.AppendProto(nil, nil)
+	_, inner, _ := strings.Cut(xml, "<detail>")
+	inner, _, _ = strings.Cut(inner, "</detail>")
+	ms := func(i cot.Instant) uint64 { v, _ := i.UnixMilli(); return uint64(v) }
+	of := func(n cot.Number) float64 { v, _ := n.Float(); return v }
+	b, err := proto.Marshal(&takpb.TakMessage{CotEvent: &takpb.CotEvent{
+		Type: string(ev.Type), Uid: string(ev.UID), How: string(ev.How),
+		SendTime: ms(ev.Time), StartTime: ms(ev.Start), StaleTime: ms(ev.Stale),
+		Lat: of(ev.Point.Lat), Lon: of(ev.Point.Lon), Hae: of(ev.Point.HAE), Ce: of(ev.Point.CE), Le: of(ev.Point.LE),
+		Detail: &takpb.Detail{XmlDetail: inner},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return append(binary.AppendUvarint([]byte{0xBF}, uint64(len(b))), b...)
 }
 
 // expect waits for an event that contains every part and returns it.
@@ -322,11 +335,11 @@ func (p *phone) ping() {
 }
 
 // burst writes n numbered events, each of its own uid, at once.
-func (p *phone) burst(n int) {
+func (p *phone) burst(n int, typ string) {
 	p.t.Helper()
 	var all strings.Builder
 	for i := range n {
-		all.WriteString(event(fmt.Sprintf("f%d", i), "b-m-p", fmt.Sprintf("<remarks>flood %d</remarks>", i)))
+		all.WriteString(event(fmt.Sprintf("f%d", i), typ, fmt.Sprintf("<remarks>flood %d</remarks>", i)))
 	}
 	if _, err := p.conn.Write([]byte(all.String())); err != nil {
 		p.t.Logf("%s: the burst was cut short: %v", p.name, err)

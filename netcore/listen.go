@@ -21,8 +21,18 @@ import (
 	"takd/netcore/tlsio"
 )
 
-// spareFiles are left for everything that is not a client.
-const spareFiles = 256
+const (
+	spareFiles = 256 // left for everything that is not a client, or a quarter of what there is
+	fewFiles   = 64  // with fewer, serving makes no sense
+)
+
+// ErrFiles means that the limit on open files leaves no room for clients.
+var ErrFiles = errors.New("the limit on open files is too low")
+
+// vanished is how long what was sent may stay unacknowledged. Without this limit
+// Linux sends a phone that vanished on a busy channel the same bytes again for a
+// quarter of an hour.
+const vanished = 60 * time.Second
 
 // keepalive finds out within about 75 s that a silent client is gone: many say
 // nothing for minutes when all is well.
@@ -47,10 +57,10 @@ type packetInput struct {
 const maxDatagrams = 4096
 
 // raiseFileLimit makes room for clients and returns for how many there is.
-func raiseFileLimit(clients int, log *slog.Logger) int {
+func raiseFileLimit(clients int, log *slog.Logger) (int, error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return clients
+		return clients, nil //nolint:nilerr // then there is nothing to go by
 	}
 	want := uint64(clients + 2*spareFiles) // a handshake that becomes a client holds two for a moment
 	if lim.Cur < want {
@@ -61,12 +71,20 @@ func raiseFileLimit(clients int, log *slog.Logger) int {
 		}
 		_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &lim)
 	}
-	if room := int(min(lim.Cur, 1<<30)) - spareFiles; room < clients {
-		room = max(room, 1)
+	room, err := roomFor(clients, lim.Cur)
+	if err == nil && room < clients {
 		log.Warn("limit on open files is low: fewer clients can connect", "max_clients", clients, "files", lim.Cur, "clients", room)
-		return room
 	}
-	return clients
+	return room, err
+}
+
+// roomFor is how many of the clients there is room for with that many files.
+func roomFor(clients int, files uint64) (int, error) {
+	if files < fewFiles {
+		return 0, fmt.Errorf("%w: %d: want at least %d (ulimit -n)", ErrFiles, files, fewFiles)
+	}
+	n := int(min(files, 1<<30))
+	return min(clients, n-min(spareFiles, n/4)), nil
 }
 
 // listen binds every input.
@@ -132,6 +150,7 @@ func (e *Engine) accept(ln *listener) {
 		conn, err := ln.Accept()
 		if err == nil {
 			pause = 5 * time.Millisecond
+			limitSilence(conn.(*net.TCPConn))
 			e.welcome(conn.(*net.TCPConn), ln.in)
 			continue
 		}
@@ -145,6 +164,14 @@ func (e *Engine) accept(ln *listener) {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, longest)
+	}
+}
+
+func limitSilence(conn *net.TCPConn) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(vanished.Milliseconds()))
+		})
 	}
 }
 
@@ -191,7 +218,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 	c := &client{}
 	c.ID = e.nextID.Add(1)
 	c.Remote, c.Since, c.Input = remote, time.Now(), in.Name
-	c.NoArchive, c.Local, c.flood = !*in.Archive, !*in.Federated, in.Flood
+	c.NoArchive, c.Local, c.flood, c.gateway = !*in.Archive, !*in.Federated, in.Flood, *in.Gateway
 	c.Layer = new(tlsio.Plain)
 	var leaf *x509.Certificate
 	if in.Protocol == TLS {
@@ -200,6 +227,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 			return err
 		}
 		c.Layer = layer
+		c.Serial = state.PeerCertificates[0].SerialNumber.Text(16) // revoking it closes the connection, however it authenticates
 		if in.Auth == AuthCert {
 			leaf = state.PeerCertificates[0]
 			p, err := e.opts.Load().Auth.Certificate(e.ctx, leaf)
@@ -230,23 +258,14 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 // certificate that was revoked in between has no place to hide.
 func (e *Engine) recheck(c *client, leaf *x509.Certificate) {
 	p, err := e.opts.Load().Auth.Certificate(e.ctx, leaf)
-	c.loop.call(func() {
-		switch {
-		case c.State != session.Open:
-		case err != nil:
-			c.loop.close(c, "refused: "+err.Error())
-		default:
-			c.loop.regroup(c, &session.Reach{In: e.groups.Set(p.In), Out: e.groups.Set(p.Out)})
-		}
-	})
+	c.loop.call(func() { c.loop.confirm(c, p, err) })
 }
 
-// readPackets takes in datagrams: one event each.
+// readPackets takes in datagrams: each holds an event or several.
 func (e *Engine) readPackets(p *packetInput) {
 	buf := make([]byte, 64<<10)
 	set := e.groups.Set(p.in.Groups)
 	origin := &msg.Origin{User: "anonymous", Input: p.in.Name, Groups: set.Names}
-	var ev cot.Event
 	for {
 		n, _, err := p.conn.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
@@ -255,19 +274,10 @@ func (e *Engine) readPackets(p *packetInput) {
 		if err != nil {
 			continue // of an earlier datagram of ours; a real one ends with the socket
 		}
-		e.stats.eventsIn.Add(1)
 		e.stats.bytesIn.Add(uint64(n))
-		if frame.ScanMesh(buf[:n], &ev) != nil || len(ev.UID) == 0 || len(ev.Type) == 0 || !ev.HasPoint {
-			e.stats.malformed.Add(1)
-			continue
-		}
-		limit := e.opts.Load().LimitClient
-		if !p.own.Take(limit, nanotime(), n, limit.UIDs > 0 && p.known.Fresh(ev.UID)) {
-			e.stats.flooded.Add(1)
-			continue
-		}
 		loops := e.allLoops()
 		if len(loops) == 0 {
+			e.stats.eventsIn.Add(1)
 			continue // nobody is there
 		}
 		if p.waiting.Add(1) > maxDatagrams {
@@ -278,33 +288,55 @@ func (e *Engine) readPackets(p *packetInput) {
 		b := append([]byte(nil), buf[:n]...)
 		loops[0].call(func() {
 			p.waiting.Add(-1)
-			loops[0].datagram(b, origin, set.Bits, p)
+			frame.EachInMesh(b, &loops[0].again, func(err error) { loops[0].datagram(err, origin, set.Bits, p) })
 		})
 	}
 }
 
-// datagram routes one event that came without a connection.
-func (l *loop) datagram(b []byte, origin *msg.Origin, groups []uint64, p *packetInput) {
-	ev := &l.ev
-	if frame.ScanMesh(b, ev) != nil {
+// datagram routes l.again, an event that came without a connection, or counts
+// what was none.
+func (l *loop) datagram(err error, origin *msg.Origin, groups []uint64, p *packetInput) {
+	ev, o := &l.again, l.e.opts.Load()
+	l.stats.eventsIn.Add(1)
+	fresh := o.LimitClient.UIDs > 0 && err == nil && !p.known.Has(ev.UID)
+	switch {
+	case err != nil:
+		l.stats.dropped[reasonOf(err)].Add(1)
+		return
+	case len(ev.UID) == 0 || len(ev.Type) == 0 || !ev.HasPoint:
+		l.stats.dropped[session.Malformed].Add(1)
+		return
+	case cot.ServerOnly(ev.Type):
+		l.stats.dropped[session.ServerOnly].Add(1)
+		return
+	case l.looped(ev):
+		l.stats.dropped[session.Looped].Add(1)
+		return
+	case !p.own.Take(o.LimitClient, l.now.UnixNano(), len(ev.Raw), fresh):
+		l.stats.dropped[session.Flooded].Add(1)
 		return
 	}
-	if l.splice.FlowTag != "" && ev.HasFlowTag(l.splice.FlowTag) {
-		l.stats.loops.Add(1)
-		return
-	}
+	p.known.Learn(ev.UID)
 	m := msg.Get()
 	defer m.Release()
+	l.splice.Limit = o.MaxEvent
 	if err := m.Encode(ev, &l.splice); err != nil {
-		l.stats.malformed.Add(1)
+		l.stats.dropped[session.Malformed].Add(1)
 		return
+	}
+	if ms, ok := ev.Time.UnixMilli(); ok {
+		l.e.seen.Note(ev.UID, ms)
 	}
 	m.Origin, m.In, m.Received = origin, groups, l.splice.Millis
 	classify(m, ev)
 	m.NoArchive, m.Local = !*p.in.Archive, !*p.in.Federated
-	m.Bills[0] = p.own.Bill(l.e.opts.Load().LimitClient)
-	m.Oversize = m.Size() > l.e.opts.Load().MaxEvent
-	l.route(nil, ev, m)
+	m.Bills[0] = p.own.Bill(o.LimitClient)
+	m.Oversize = m.Size() > o.MaxEvent
+	if d, ok := l.address(ev, m); ok {
+		l.route(nil, ev, m, d)
+	} else {
+		l.stats.dropped[session.NoGroup].Add(1)
+	}
 }
 
 // reason puts a handshake's error in words that an operator can act on.

@@ -1,6 +1,7 @@
 package netcore
 
 import (
+	"math/bits"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -14,10 +15,8 @@ import (
 )
 
 const (
-	batchSize   = 64 << 10              // a batch of this size is flushed at once
-	replayChunk = 16 << 10              // replayed events given to a client at one time: what thousands that join at once may make gnet hold, each
-	enough      = 16 << 10              // waiting bytes from which on holding back saves little: a full TLS record
-	replayEvery = 10 * time.Millisecond // how soon a client that lags behind its replay is looked at again
+	batchSize = 64 << 10 // a batch of this size is flushed at once
+	enough    = 16 << 10 // waiting bytes from which on holding back saves little: a full TLS record
 )
 
 // host is what a loop needs of the thing that runs it.
@@ -29,19 +28,34 @@ type host interface {
 // client is a session with its places in this loop.
 type client struct {
 	session.Session
-	bucket        *router.Bucket
-	loop          *loop
-	entry         router.Entry
-	origin        *msg.Origin
-	lag           *session.Lag // while it is behind; then it is in no bucket
-	reason        string       // why it was closed
-	checking      bool         // its password is being checked
-	asked         int          // loops that have not sent their positions yet
-	offered       bool         // it was told that protobuf is spoken here
-	warned        bool         // of a uid that is not its
-	flooded       bool         // was logged
-	slowed        bool         // is on the loop's list of slowed clients
-	flood         string       // policy of its input
+	bucket *router.Bucket // while Current
+	loop   *loop
+	entry  router.Entry
+	origin *msg.Origin
+	reason string // why it was closed
+
+	owed   *session.Ledger // while CatchingUp, and when Ended: what it has not got
+	asked  int             // loops that have not sent their positions yet
+	offer  *msg.Msg        // tells that protobuf is spoken here, while it waits among owed
+	told   bool            // of that, or it needs no telling
+	behind bool            // catches up because it read too slowly
+
+	direct    []*msg.Msg // chat of its own in Outbox, held
+	delivered []receipt  // chat written that its kernel may not have
+	nodes     nodes      // whom it carries, if it is a gateway
+
+	held    session.Ledger // what it sent beyond its share, raw
+	holding bool           // is on the loop's list of those
+	cycle   uint64         // in which it spent
+	spent   int            // deliveries, in KiB begun
+	rest    []byte         // what its socket still held when it ended
+
+	checking      bool // its password is being checked
+	warned        bool // of a uid that is not its
+	flooded       bool // was logged
+	renamed       time.Time
+	flood         string // policy of its input
+	gateway       bool   // its input may carry others
 	own           session.Meter
 	known         session.Known
 	user, address *sharedMeter
@@ -50,47 +64,55 @@ type client struct {
 // loop owns its share of the clients. Everything but the mailbox belongs to
 // the one goroutine that host runs.
 type loop struct {
-	e       *Engine
-	idx     int
-	host    host
-	clients map[uint64]*client
-	buckets []*router.Bucket
-	lagging []*client // their replay is not done
-	behind  []*client // read too slowly to share a bucket
-	falling []*client // are about to be
-	waiting bool      // a timer will look at them again
-	slowed  []*client // sent too much: the rest waits
-	direct  []*client // have own bytes to flush
-	dead    []*client // closed, not yet buried
-	depth   int       // turns inside each other: closing re-enters
-	need    bool      // something waits to be flushed
-	many    bool      // so much that flush_min need not pass
+	e    *Engine
+	idx  int
+	host host
+
+	clients  map[uint64]*client
+	buckets  []*router.Bucket
+	catching []*client // are CatchingUp
+	falling  []*client // are about to be: they read too slowly
+	behind   int       // of the clients: how many read too slowly
+	waiting  bool      // a timer will look at them again
+	holding  []*client // sent too much: the rest waits
+	unsure   []*client // have written chat that their kernel may not have
+	changed  []*client // have own bytes to flush
+	dead     []*client // ended, not yet buried
+	turns    int       // inside each other: closing re-enters
+	need     bool      // something waits to be flushed
+	many     bool      // so much that flush_min need not pass
+	cycle    uint64    // counts flushes
+	spending int       // deliveries so far, in KiB begun
 
 	// Scratch, reused for each event or receiver.
-	ev       cot.Event
-	plain    []byte
-	out      []byte
-	compose  []byte
-	control  []byte
-	found    []*router.Entry
-	narrow   []group.Bits
-	resuming []*client
-	outbox   [][]parcel // by loop: pushed at the end of the turn
+	ev      cot.Event
+	again   cot.Event // what is taken up again
+	plain   []byte
+	out     []byte
+	compose []byte
+	control []byte
+	found   []*router.Entry
+	narrow  []group.Bits
+	turned  []*client
+	outbox  [][]parcel // by loop: pushed at the end of the turn
 
-	gathered int // bytes of unfinished events, of all clients
-	now      time.Time
-	stamped  int64 // second of splice.Stamp
-	splice   cot.Splice
+	gathered int // bytes of unfinished and of held events, of all clients
 
-	mail mailbox
+	now     time.Time
+	stamped int64 // second of splice.Stamp
+	splice  cot.Splice
+
+	mail    mailbox
+	crowded atomic.Bool // most clients read too slowly
 
 	armed     atomic.Int32 // state of the next flush
 	lastStart atomic.Int64
 	took      atomic.Int64 // nanoseconds of the last flush, at most flush_max
-	hold      atomic.Int64 // the same, at least flush_min
+	hold      atomic.Int64 // time between two flush starts
 	timer     *time.Timer
 	flushFunc func()
-	stats     loopStats
+
+	stats loopStats
 }
 
 // parcel is what one loop sends another.
@@ -109,6 +131,7 @@ const (
 	opDirect              // m to c
 	opAsk                 // the latest positions that c may see, please
 	opReplay              // list for c
+	opReturn              // m, chat that nobody got, to its sender c
 	opCall                // f
 )
 
@@ -119,6 +142,7 @@ type mailbox struct {
 	q     []parcel
 	spare []parcel
 	bytes int
+	size  atomic.Int64 // bytes, for who must not wait
 }
 
 func newLoop(e *Engine, h host) *loop {
@@ -132,11 +156,13 @@ func newLoop(e *Engine, h host) *loop {
 	return l
 }
 
-// enter and leave bracket everything that runs on the loop. Closing a client
-// re-enters, from inside a write; what must not happen while somebody walks
-// the clients waits for the outermost leave.
-func (l *loop) enter() {
-	if l.depth == 0 {
+// enter and leave bracket everything that runs on the loop: leave gets what
+// enter returned. Closing a client re-enters, from inside a write; what must not
+// happen while somebody walks the clients waits for the outermost leave. A panic
+// in between loses no count: each leave goes back to where its enter was.
+func (l *loop) enter() (outer int) {
+	outer = l.turns
+	if outer == 0 {
 		l.now = time.Now()
 		if sec := l.now.Unix(); sec != l.stamped {
 			l.stamped = sec
@@ -144,24 +170,17 @@ func (l *loop) enter() {
 		}
 		l.splice.Millis = l.now.UnixMilli()
 	}
-	l.depth++
+	l.turns++
+	return outer
 }
 
-func (l *loop) leave() {
-	if l.depth > 1 {
-		l.depth--
+func (l *loop) leave(outer int) {
+	l.turns = outer + 1
+	if outer > 0 {
+		l.turns = outer
 		return
 	}
-	for i, c := range l.falling {
-		l.fallBehind(c)
-		l.falling[i] = nil
-	}
-	l.falling = l.falling[:0]
-	for len(l.dead) > 0 {
-		c := l.dead[len(l.dead)-1]
-		l.dead = l.dead[:len(l.dead)-1]
-		l.bury(c)
-	}
+	l.tidy()
 	for i, out := range l.outbox {
 		if len(out) > 0 {
 			l.e.loopAt(i).push(out...)
@@ -169,7 +188,7 @@ func (l *loop) leave() {
 			l.outbox[i] = out[:0]
 		}
 	}
-	l.depth--
+	l.turns = 0
 	if l.need {
 		l.need = false
 		l.arm()
@@ -178,6 +197,39 @@ func (l *loop) leave() {
 		l.many = false
 		l.hurry()
 	}
+}
+
+// tidy does what waited until nobody walks the clients any more.
+func (l *loop) tidy() {
+	defer l.guard(nil)
+	for len(l.falling)+len(l.dead) > 0 {
+		if n := len(l.falling); n > 0 {
+			c := l.falling[n-1]
+			l.falling[n-1], l.falling = nil, l.falling[:n-1]
+			l.fallBehind(c)
+			continue
+		}
+		n := len(l.dead)
+		c := l.dead[n-1]
+		l.dead[n-1], l.dead = nil, l.dead[:n-1]
+		l.finish(c)
+	}
+}
+
+// guard keeps a defect from ending the process: the client that met it, if it
+// is known, is closed, the others go on. To be deferred.
+func (l *loop) guard(c *client) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	l.stats.panics.Add(1)
+	if c == nil {
+		l.e.log.Error("panic on an event loop", "panic", r, "stack", string(debug.Stack()))
+		return
+	}
+	l.e.log.Error("panic while serving a client", "user", c.User, "uid", c.UID(), "peer", c.Remote, "panic", r, "stack", string(debug.Stack()))
+	l.close(c, "internal error")
 }
 
 // send puts a parcel for another loop on this turn's pile.
@@ -203,6 +255,7 @@ func (l *loop) push(ps ...parcel) {
 		}
 		l.mail.q = append(l.mail.q, p)
 	}
+	l.mail.size.Store(int64(l.mail.bytes))
 	many := l.mail.bytes >= enough
 	l.mail.mu.Unlock()
 	l.arm()
@@ -219,29 +272,39 @@ func (l *loop) drain() {
 	l.mail.mu.Lock()
 	q := l.mail.q
 	l.mail.q, l.mail.spare, l.mail.bytes = l.mail.spare[:0], nil, 0
+	l.mail.size.Store(0)
 	l.mail.mu.Unlock()
-	for _, p := range q {
-		switch p.op {
-		case opBroadcast:
-			l.deliver(p.m)
-			p.m.Release()
-		case opDirect:
-			l.deliverTo(p.c, p.m)
-			p.m.Release()
-		case opAsk:
-			l.send(p.c.entry.Loop, parcel{op: opReplay, c: p.c, list: l.positions(p.c, nil)})
-		case opReplay:
-			p.c.asked--
-			l.replay(p.c, p.list)
-			l.offer(p.c)
-		case opCall:
-			p.f()
-		}
+	for i := range q {
+		l.unpack(&q[i])
 	}
 	clear(q)
 	l.mail.mu.Lock()
 	l.mail.spare = q[:0]
 	l.mail.mu.Unlock()
+}
+
+// unpack does what a parcel is for.
+func (l *loop) unpack(p *parcel) {
+	defer l.guard(nil)
+	switch p.op {
+	case opBroadcast:
+		l.deliver(p.m)
+		p.m.Release()
+	case opDirect:
+		l.deliverTo(p.c, p.m)
+		p.m.Release()
+	case opReturn:
+		l.returnTo(p.c, p.m)
+		p.m.Release()
+	case opAsk:
+		l.send(p.c.entry.Loop, parcel{op: opReplay, c: p.c, list: l.positions(p.c, nil)})
+	case opReplay:
+		p.c.asked--
+		l.replay(p.c, p.list)
+		l.makeOffer(p.c)
+	case opCall:
+		p.f()
+	}
 }
 
 // The states of the next flush.
@@ -287,7 +350,8 @@ var epoch = time.Now()
 func nanotime() int64 { return int64(time.Since(epoch)) }
 
 // flush takes in the mail and writes every batch. The time until the next one
-// follows from how long this one took.
+// follows from how long this one took: under load each write shall carry many
+// events, but where a flush costs next to nothing, waiting would save nothing.
 func (l *loop) flush() {
 	start := nanotime()
 	l.lastStart.Store(start)
@@ -295,7 +359,7 @@ func (l *loop) flush() {
 	o := l.e.opts.Load()
 	took := min(nanotime()-start, int64(o.FlushMax))
 	l.took.Store(took)
-	l.hold.Store(max(took, int64(o.FlushMin)))
+	l.hold.Store(max(took, min(int64(o.FlushMin), idleShare*took)))
 	l.stats.flushes.Add(1)
 	l.armed.Store(flushNone)
 	l.mail.mu.Lock()
@@ -306,42 +370,36 @@ func (l *loop) flush() {
 	}
 }
 
+// idleShare is how many times as long as a short flush took the next one waits.
+const idleShare = 16
+
 func (l *loop) flushAll() {
-	l.enter()
-	defer l.leave()
-	defer func() {
-		if r := recover(); r != nil {
-			l.depth = 1 // wherever it was
-			l.stats.panics.Add(1)
-			l.e.log.Error("panic while flushing", "panic", r, "stack", string(debug.Stack()))
-		}
-	}()
+	defer l.leave(l.enter())
+	l.cycle++
 	l.drain()
-	if len(l.slowed) > 0 {
-		l.resume()
-	}
+	l.serve()
 	for _, b := range l.buckets {
 		if b.Dirty {
 			l.flushBucket(b)
 		}
 	}
-	for i, c := range l.direct {
+	for i, c := range l.changed {
 		c.Dirty = false
 		if c.bucket != nil {
 			l.flushClient(c.bucket, &c.Session)
 			c.Outbox.Reset(len(c.bucket.Batch), c.bucket.Events)
 		}
-		l.direct[i] = nil
+		l.changed[i] = nil
 	}
-	l.direct = l.direct[:0]
-	l.catchUp()
-	l.catchUpBehind()
+	l.changed = l.changed[:0]
+	l.settle()
+	l.askReceipts()
 	l.need = false
 }
 
-// dirty reports whether burying the dead has left something to flush.
+// dirty reports whether something is left to flush.
 func (l *loop) dirty() bool {
-	if len(l.direct) > 0 {
+	if len(l.changed) > 0 || len(l.holding) > 0 {
 		return true
 	}
 	for _, b := range l.buckets {
@@ -354,12 +412,11 @@ func (l *loop) dirty() bool {
 
 // flushBucket seals and writes b's batch for each member.
 func (l *loop) flushBucket(b *router.Bucket) {
-	l.depth++
+	defer l.leave(l.enter())
 	for _, s := range b.Members {
 		l.flushClient(b, s)
 		s.Outbox.Reset(0, 0)
 	}
-	l.depth--
 	b.Reset()
 }
 
@@ -373,34 +430,40 @@ func (l *loop) flushClient(b *router.Bucket, s *session.Session) {
 	if len(stream) == 0 {
 		return
 	}
-	s.Stats.EventsOut += uint64(b.Events + s.Outbox.Delta())
-	l.stats.eventsOut.Add(uint64(b.Events + s.Outbox.Delta()))
-	l.write(s, stream)
+	events := b.Events + s.Outbox.Delta()
+	l.write(s, stream, events)
+	if len(b.Chat) > 0 || s.HasChat {
+		l.note(s, b)
+	}
 }
 
-// write seals plain and hands it to the kernel, or closes a client that is too
-// far behind. Whatever may be left out was left out before: a sealed record
-// must be sent.
-func (l *loop) write(s *session.Session, plain []byte) {
+// write is the one place that writes to a client: it seals plain, which holds
+// that many events, and hands it to the kernel, or closes a client that is too
+// far behind. Whatever may be left out was left out before: a sealed record must
+// be sent.
+func (l *loop) write(s *session.Session, plain []byte, events int) {
+	c := l.clients[s.ID]
+	defer l.guard(c)
 	waiting := s.Conn.OutboundBuffered()
 	if limit := l.e.opts.Load().HardLimit; waiting+len(plain) > limit && waiting > 0 {
 		l.stats.slowCloses.Add(1)
-		l.close(l.clients[s.ID], "too slow: more than hard_limit bytes wait for it")
+		l.close(c, "too slow: more than hard_limit bytes wait for it")
 		return
 	}
 	var err error
 	if l.out, err = s.Layer.Seal(l.out[:0], plain); err != nil {
-		l.close(l.clients[s.ID], "sealing: "+err.Error())
+		l.close(c, "sealing: "+err.Error())
 		return
 	}
+	s.Stats.EventsOut += uint64(events)
 	s.Stats.BytesOut += uint64(len(plain))
 	s.Sealed += uint64(len(l.out))
+	l.stats.eventsOut.Add(uint64(events))
 	l.stats.bytesOut.Add(uint64(len(plain)))
 	l.stats.writes.Add(1)
-	_, _ = s.Conn.Write(l.out) // an error has closed the session already
-	if s.Live() && s.Conn.OutboundBuffered() > l.e.opts.Load().SoftLimit {
-		if c := l.clients[s.ID]; c.lag == nil && c.bucket != nil {
-			l.falling = append(l.falling, c)
-		}
+	l.stats.together[min(bits.Len(uint(events)), len(l.stats.together)-1)].Add(1)
+	_, _ = s.Conn.Write(l.out) // an error has ended the session already
+	if s.State() == session.Current && s.Conn.OutboundBuffered() > l.e.opts.Load().SoftLimit {
+		l.falling = append(l.falling, c)
 	}
 }

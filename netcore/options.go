@@ -50,7 +50,8 @@ type Input struct {
 	Auth      string   `yaml:"auth,omitempty"     help:"cert (tls), password (<auth> preamble; over tls a certificate is needed too) or anonymous (tcp, udp)."`
 	Groups    []string `yaml:"groups,omitempty"   help:"Groups of anonymous clients; __ANON__ when empty."`
 	Archive   *bool    `yaml:"archive,omitempty"  help:"Keep its events in the history." default:"true"`
-	Flood     string   `yaml:"flood,omitempty"    help:"What happens to a client that exceeds its limits: drop what is too much, slow it down (1 MiB waits), or close it." default:"drop"`
+	Flood     string   `yaml:"flood,omitempty"    help:"What happens to what a client sends beyond its share: slow lets it wait (wait_limit bytes, then oldest positions are dropped), close closes the client when that is full, drop does not let positions wait." default:"slow"`
+	Gateway   *bool    `yaml:"gateway,omitempty"  help:"Its clients may carry others: chat to a uid that came over a connection goes there, newcomers get its position while it is fresh, and it leaves with the connection." default:"true"`
 	Federated *bool    `yaml:"federated,omitempty" help:"Pass its events to federated servers." default:"true"`
 }
 
@@ -73,7 +74,8 @@ func (in Input) withDefaults() Input {
 	yes := true
 	def(&in.Archive, &yes)
 	def(&in.Federated, &yes)
-	def(&in.Flood, FloodDrop)
+	def(&in.Gateway, &yes)
+	def(&in.Flood, FloodSlow)
 	if in.Name == "" {
 		_, port, _ := net.SplitHostPort(in.Address)
 		in.Name = in.Protocol + port
@@ -122,7 +124,8 @@ type Authenticator interface {
 	// Certificate resolves a client certificate that chains to a trusted CA. An
 	// error refuses the client; its text is logged as the reason.
 	Certificate(ctx context.Context, leaf *x509.Certificate) (Principal, error)
-	// Password resolves the credentials of an <auth> preamble.
+	// Password resolves the credentials of an <auth> preamble. Peer(ctx) is the
+	// address that they came from.
 	Password(ctx context.Context, user, password string) (Principal, error)
 }
 
@@ -136,9 +139,11 @@ type Options struct {
 
 	UIDPolicy string `yaml:"uid_policy"  help:"What happens to a client that claims the uid of another user's live client: refuse drops what it sends under that uid, allow passes it on." default:"refuse"`
 
-	LimitClient  session.Rate `yaml:"limit_client"  help:"What one connection, or one input of datagrams, may send for longer than three seconds."`
+	LimitClient  session.Rate `yaml:"limit_client"  help:"What one connection, or one input of datagrams, may send for longer than three seconds. What is more waits."`
 	LimitUser    session.Rate `yaml:"limit_user"    help:"What all connections of one user may send."`
 	LimitAddress session.Rate `yaml:"limit_address" help:"What all connections from one IP address may send; a NAT may hide many clients."`
+
+	WaitLimit int `yaml:"wait_limit" help:"Bytes of one client that may wait because they are more than its share." default:"16777216"`
 
 	HandshakeDeadline time.Duration `yaml:"handshake_deadline"  help:"A client that has not finished its TLS handshake or <auth> by then is closed." default:"10s"`
 	Handshakes        int           `yaml:"handshakes"          help:"Handshakes under way at one time." default:"8192"`
@@ -157,10 +162,12 @@ type Options struct {
 	AbsentBytes   int           `yaml:"absent_bytes"     help:"Bytes kept for all absent clients." default:"16777216"`
 
 	EmergencyPeriod time.Duration `yaml:"emergency_period" help:"Emergencies are sent again this often until cancelled; negative: never." default:"10s"`
-	Emergencies     int           `yaml:"emergencies"      help:"Emergencies repeated at one time." default:"1024"`
+	EmergencyLife   time.Duration `yaml:"emergency_life"   help:"An emergency that nobody has cancelled or renewed ends by itself so long after its stale time." default:"24h"`
+	Emergencies     int           `yaml:"emergencies"      help:"Emergencies repeated at one time; one user can raise an eighth of them." default:"1024"`
 
 	ServerID string             `yaml:"-" kong:"-"` // required: 32 hex digits
 	Version  string             `yaml:"-" kong:"-"` // shown to clients
+	Letters  Letterbox          `yaml:"-" kong:"-"` // keeps the mail of absent clients over a restart; nil: nothing does
 	Auth     Authenticator      `yaml:"-" kong:"-"` // required with tls or password inputs
 	TLS      func() *tls.Config `yaml:"-" kong:"-"` // certificate and client CAs, asked again by ReloadTLS
 	Log      *slog.Logger       `yaml:"-" kong:"-"` // required
@@ -190,7 +197,7 @@ func (o Options) WithDefaults() Options {
 	def(&o.LimitClient.Events, 200_000)
 	def(&o.LimitClient.Bytes, 256<<20)
 	def(&o.LimitClient.UIDs, 2000)
-	def(&o.LimitClient.Deliveries, 400_000)
+	def(&o.WaitLimit, 16<<20)
 	def(&o.MaxClients, 16000)
 	def(&o.Loops, runtime.GOMAXPROCS(0))
 	def(&o.HandshakeDeadline, 10*time.Second)
@@ -207,6 +214,7 @@ func (o Options) WithDefaults() Options {
 	def(&o.AbsentPerUser, 100)
 	def(&o.AbsentBytes, 16<<20)
 	def(&o.EmergencyPeriod, 10*time.Second)
+	def(&o.EmergencyLife, 24*time.Hour)
 	def(&o.Emergencies, 1024)
 	return o
 }
@@ -227,6 +235,7 @@ func (o Options) Validate() error {
 	}
 	between("max_event", o.MaxEvent, 1024, cot.MaxSize)
 	between("max_clients", o.MaxClients, 1, 1_000_000)
+	between("wait_limit", o.WaitLimit, 64<<10, 1<<30)
 	between("loops", o.Loops, 1, 256)
 	between("handshakes", o.Handshakes, 1, 1_000_000)
 	between("handshakes_per_ip", o.HandshakesPerIP, 1, 1_000_000)
@@ -241,6 +250,7 @@ func (o Options) Validate() error {
 	lasting("stall_limit", o.StallLimit, time.Second, time.Hour)
 	lasting("flush_min", o.FlushMin, 100*time.Microsecond, time.Second)
 	lasting("flush_max", o.FlushMax, o.FlushMin, time.Second)
+	lasting("emergency_life", o.EmergencyLife, 10*time.Second, 30*24*time.Hour)
 	if o.EmergencyPeriod > 0 {
 		lasting("emergency_period", o.EmergencyPeriod, time.Second, time.Hour)
 	}

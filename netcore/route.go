@@ -2,16 +2,15 @@ package netcore
 
 import (
 	"bytes"
-	"time"
 
 	"takd/cot"
 	"takd/netcore/msg"
+	"takd/netcore/router"
 	"takd/netcore/session"
 )
 
 // Callsigns that are no one's.
 const (
-	everyone   = "All Streaming"                        // as if there were no destination
 	serverOnly = "ffffffff-ffff-ffff-ffff-ffffffffffff" // ATAK: keep it, pass it to nobody
 )
 
@@ -22,26 +21,37 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 	}
 	m := msg.Get()
 	defer m.Release()
+	l.splice.Limit = l.e.opts.Load().MaxEvent
 	if err := m.Encode(ev, &l.splice); err != nil {
-		l.stats.malformed.Add(1)
-		c.Stats.Drops++
+		l.drop(c, session.Malformed)
 		return
 	}
-	in := c.Reach.Load().In.Bits
-	m.Sender, m.Origin, m.In = c.ID, c.origin, in
+	if ms, ok := ev.Time.UnixMilli(); ok && l.splice.FlowTag != "" {
+		l.e.seen.Note(ev.UID, ms)
+	}
+	m.Sender, m.Origin, m.In = c.ID, c.origin, c.Reach.Load().In.Bits
 	m.Received = l.splice.Millis
 	classify(m, ev)
 	m.NoArchive = ev.MartiArchive == cot.No || (c.NoArchive && ev.MartiArchive != cot.Yes)
 	m.Local = c.Local
 	l.bill(c, m)
 	if m.Oversize = m.Size() > l.e.opts.Load().MaxEvent; m.Oversize {
-		l.stats.oversize.Add(1)
-		c.Stats.Drops++
+		l.drop(c, session.Oversize)
 	}
-	if sa && string(ev.UID) == c.origin.UID {
-		c.Keep(m)
+	d, ok := l.address(ev, m)
+	if !ok {
+		l.drop(c, session.NoGroup)
+		return
 	}
-	l.route(c, ev, m)
+	// What newcomers will get is what everybody in reach got.
+	if !m.Oversize && !d.explicit && !d.store {
+		if sa && string(ev.UID) == c.origin.UID {
+			c.Keep(m)
+		} else if c.gateway && m.Class == msg.Position {
+			l.keepNode(c, ev, m, sa)
+		}
+	}
+	l.route(c, ev, m, d)
 }
 
 func addressed(ev *cot.Event) bool {
@@ -53,13 +63,15 @@ func addressed(ev *cot.Event) bool {
 	return false
 }
 
-// classify says what a slow client may lose: positions, never anything else.
+// classify says what a slow client may lose: positions, never anything else,
+// and none that were sent to it by name.
 func classify(m *msg.Msg, ev *cot.Event) {
 	switch {
-	case bytes.HasPrefix(ev.Type, []byte("a-")):
+	case bytes.HasPrefix(ev.Type, []byte("a-")) && len(ev.Dests) == 0:
 		m.Class = msg.Position
 		m.UID = append(m.UID[:0], ev.UID...)
-	case bytes.HasPrefix(ev.Type, []byte("b-t-f")):
+	case bytes.HasPrefix(ev.Type, []byte("b-t-f")), // chat and its receipts
+		bytes.HasPrefix(ev.Type, []byte("b-f-t-")): // files offered, and their receipts
 		m.Class = msg.Chat
 	default:
 		m.Class = msg.Control
@@ -68,28 +80,28 @@ func classify(m *msg.Msg, ev *cot.Event) {
 
 // destinations sums up an event's <dest> elements.
 type destinations struct {
-	explicit bool // somebody is named
+	explicit bool // somebody is named, or nobody by a destination that names nobody
 	store    bool // the server only
 }
 
-// route finds the receivers of m. c is nil for events that no session sent.
-func (l *loop) route(c *client, ev *cot.Event, m *msg.Msg) {
-	d, ok := l.address(ev, m)
-	if !ok {
-		l.stats.noGroup.Add(1)
-		return
-	}
-	if !m.Oversize && (ev.Emergency.Set || string(ev.Type) == "b-a-o-can") {
-		if l.e.opts.Load().EmergencyPeriod > 0 && !l.e.repeater.Note(ev, m, l.now) {
-			l.stats.alarmsFull.Add(1)
-		}
+// route gives m to the taps and to its receivers. c is nil for events that no
+// session sent.
+func (l *loop) route(c *client, ev *cot.Event, m *msg.Msg, d destinations) {
+	if !m.Oversize && router.Emergency(ev) {
+		l.alarm(c, ev, m)
 	}
 	for _, t := range l.e.taps {
 		t.Push(m)
 	}
+	l.dispatch(c, ev, m, d)
+}
+
+// dispatch is what is done again when an event is repeated.
+func (l *loop) dispatch(c *client, ev *cot.Event, m *msg.Msg, d destinations) {
 	switch {
 	case m.Oversize || d.store:
 	case d.explicit:
+		m.Direct = true
 		l.routeDirect(c, ev, m)
 	default:
 		l.broadcast(m)
@@ -103,10 +115,10 @@ func (l *loop) address(ev *cot.Event, m *msg.Msg) (d destinations, ok bool) {
 		return d, len(m.In) > 0
 	}
 	l.narrow = l.narrow[:0]
-	all, groups := false, false
+	all, groups, nobody := false, false, false
 	for i := range ev.Dests {
 		switch dest := &ev.Dests[i]; {
-		case string(dest.Callsign) == everyone:
+		case string(dest.Callsign) == router.Everyone:
 			all = true
 		case string(dest.Callsign) == serverOnly:
 			d.store = true
@@ -119,10 +131,13 @@ func (l *loop) address(ev *cot.Event, m *msg.Msg) (d destinations, ok bool) {
 		case len(dest.Group) > 0:
 			groups = true
 			l.narrow = append(l.narrow, l.e.groups.One(dest.Group))
+		default:
+			nobody = true
 		}
 	}
-	d.store = (d.store || len(m.Missions) > 0) && !d.explicit && !all
-	d.explicit = d.explicit && !all
+	d.store = (d.store || len(m.Missions) > 0) && !d.explicit && !all && !groups
+	// Somebody meant one person: what names nobody reaches nobody.
+	d.explicit = (d.explicit || nobody && !groups && !d.store) && !all
 	if groups {
 		return d, m.Narrow(m.In, l.narrow...)
 	}
@@ -143,7 +158,7 @@ func (l *loop) broadcast(m *msg.Msg) {
 func (l *loop) deliver(m *msg.Msg) {
 	limit := l.e.opts.Load().MaxEvent
 	sender := l.clients[m.Sender]
-	receivers := len(l.behind)
+	receivers := len(l.catching)
 	for _, b := range l.buckets {
 		if len(b.Members) == 0 || !b.Wants(m) {
 			continue
@@ -155,6 +170,9 @@ func (l *loop) deliver(m *msg.Msg) {
 		}
 		receivers += len(b.Members)
 		from, to := b.Append(bytes)
+		if m.Class == msg.Chat {
+			b.Chat = append(b.Chat, m.Hold())
+		}
 		if sender != nil && sender.bucket == b {
 			sender.Skip(from, to)
 		}
@@ -166,10 +184,11 @@ func (l *loop) deliver(m *msg.Msg) {
 		l.need = true
 		l.many = l.many || len(b.Batch) >= enough
 	}
-	if len(l.behind) > 0 {
-		l.deliverBehind(m)
+	if len(l.catching) > 0 {
+		l.oweAll(m)
 	}
 	m.Charge(receivers)
+	l.spending += receivers * (1 + m.Size()>>10)
 }
 
 // routeDirect gives m to the clients that ev names. Chat for one that is away
@@ -179,18 +198,15 @@ func (l *loop) routeDirect(c *client, ev *cot.Event, m *msg.Msg) {
 	reached := false
 	for i := range ev.Dests {
 		d := &ev.Dests[i]
-		var hit bool
-		switch {
-		case len(d.Callsign) > 0:
-			l.found, hit = l.e.directory.AppendCallsign(l.found, d.Callsign, m.In)
-		case len(d.UID) > 0:
-			l.found, hit = l.e.directory.AppendUID(l.found, d.UID, m.In)
-		default:
+		if len(d.Callsign)+len(d.UID) == 0 {
 			continue
 		}
+		hit := l.find(d, m)
 		if !hit && m.Class == msg.Chat && l.e.opts.Load().AbsentTTL > 0 {
 			if hit = l.e.absent.Keep(m, d.UID, d.Callsign, l.now); hit {
 				l.stats.keptForAbsent.Add(1)
+			} else { // it may have returned in between
+				hit = l.find(d, m)
 			}
 		}
 		reached = reached || hit
@@ -199,32 +215,41 @@ func (l *loop) routeDirect(c *client, ev *cot.Event, m *msg.Msg) {
 		switch {
 		case e.Session.ID == m.Sender:
 		case e.Loop == l.idx:
-			l.deliverTo(l.clients[e.Session.ID], m)
+			l.deliverTo(e.Owner.(*client), m)
 		default:
 			l.send(e.Loop, parcel{op: opDirect, m: m.Hold(), c: e.Owner.(*client)})
 		}
 	}
+	m.Charge(len(l.found))
+	l.spending += len(l.found) * (1 + m.Size()>>10)
 	clear(l.found)
-	if !reached && m.Class == msg.Chat && c != nil && string(ev.Type) != "b-t-f-s" {
-		l.stats.undelivered.Add(1)
-		var err error
-		if l.control, err = ev.AppendUndelivered(l.control[:0], c.Format); err == nil {
-			l.writeOwn(c, l.control)
-		}
+	if !reached && m.Class == msg.Chat && c != nil {
+		l.returnTo(c, m)
 	}
+}
+
+// find adds those whom d names to l.found, and reports whether there is one.
+func (l *loop) find(d *cot.Dest, m *msg.Msg) (hit bool) {
+	if len(d.Callsign) > 0 {
+		l.found, hit = l.e.directory.AppendCallsign(l.found, d.Callsign, m.In)
+	} else {
+		l.found, hit = l.e.directory.AppendUID(l.found, d.UID, m.In)
+	}
+	return hit
 }
 
 // deliverTo adds m to c's own stream, in its place among the batches. A chat
 // whose receiver has just left is kept for it.
 func (l *loop) deliverTo(c *client, m *msg.Msg) {
-	if c == nil || !c.Live() {
-		if id := identity(c); id != nil && m.Class == msg.Chat {
-			l.e.absent.Keep(m, []byte(id.UID), nil, l.now)
-		}
+	switch c.State() {
+	case session.CatchingUp:
+		l.owe(c, m)
 		return
-	}
-	if c.lag != nil {
-		l.keepBehind(c, m)
+	case session.Current:
+	default:
+		if m.Class == msg.Chat && c.Ident.Load() != nil {
+			l.homeless(m, c)
+		}
 		return
 	}
 	b := m.Bytes(c.Format)
@@ -235,39 +260,16 @@ func (l *loop) deliverTo(c *client, m *msg.Msg) {
 	if waiting := c.Outbox.Len() + len(b); waiting > l.e.opts.Load().HardLimit {
 		l.stats.slowCloses.Add(1)
 		l.close(c, "too slow: more than hard_limit bytes wait for it")
+		l.deliverTo(c, m)
 		return
 	}
 	c.Insert(len(c.bucket.Batch), b)
+	if m.Class == msg.Chat {
+		c.direct, c.HasChat = append(c.direct, m.Hold()), true
+	}
 	l.need = true
 	if !c.Dirty {
 		c.Dirty = true
-		l.direct = append(l.direct, c)
-	}
-}
-
-func identity(c *client) *session.Identity {
-	if c == nil {
-		return nil
-	}
-	return c.Ident.Load()
-}
-
-// inject routes an event that no session sent: a datagram, an emergency that
-// is due again, a plugin's. It may be called from any goroutine; the reference
-// is l's to give back.
-func (e *Engine) inject(m *msg.Msg) {
-	for i := range e.loopCount() {
-		e.loopAt(i).push(parcel{op: opBroadcast, m: m.Hold()})
-	}
-	m.Release()
-}
-
-// repeatAlarms sends every emergency again until it is cancelled.
-func (e *Engine) repeatAlarms(now time.Time) {
-	for _, m := range e.repeater.Due(now, 2*e.opts.Load().EmergencyPeriod) {
-		for _, t := range e.taps {
-			t.Push(m)
-		}
-		e.inject(m)
+		l.changed = append(l.changed, c)
 	}
 }

@@ -111,6 +111,7 @@ func conflate(t *testing.T, negotiate bool) {
 	for u := range uids {
 		pause.waitSeen(fmt.Sprintf(`uid="u%d"`, u), fmt.Sprintf("<remarks>n%d. ", rounds-1))
 	}
+	pause.waitSeen(fmt.Sprintf("<remarks>chat %d.</remarks>", rounds-1)) // in order: the newest positions come before it
 	all := strings.Join(pause.seen, "")
 	for i := range rounds {
 		if n := strings.Count(all, fmt.Sprintf("<remarks>chat %d.</remarks>", i)); n != 1 {
@@ -207,7 +208,8 @@ func TestHalfClose(t *testing.T) {
 	bob.gone()
 }
 
-// A client that floods loses what is too much; the others get what is due.
+// Positions beyond the configured rates are dropped where the input says so; the
+// others get what is due.
 func TestFlood(t *testing.T) {
 	tests := map[string]func(*netcore.Options){
 		"client":    func(o *netcore.Options) { o.LimitClient.Events = 50 },
@@ -216,34 +218,79 @@ func TestFlood(t *testing.T) {
 		"bytes":     func(o *netcore.Options) { o.LimitClient.Bytes = 15_000 },
 		"receivers": func(o *netcore.Options) { o.LimitClient.Deliveries = 4000 },
 		"uids":      func(o *netcore.Options) { o.LimitClient.UIDs = 50 },
-		"closing":   func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 50, netcore.FloodClose },
+		"closing": func(o *netcore.Options) {
+			o.LimitClient.Events, o.Inputs[0].Flood, o.WaitLimit = 50, netcore.FloodClose, 64<<10
+		},
 	}
 	for name, limit := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, nil, limit)
+			s := start(t, nil, func(o *netcore.Options) { o.Inputs[0].Flood = netcore.FloodDrop }, limit)
 			ann, bob, flood := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "flood")
-			flood.burst(1000)
 			if name == "closing" {
+				flood.burst(1000, "b-m-p")
 				flood.gone()
 				ann.expect("t-x-d-d", "uid-flood")
-			} else {
-				flood.ping() // pings are answered all the same
+				return
 			}
+			flood.burst(1000, "a-f-G")
+			flood.ping() // pings are answered all the same
 			bob.expect("<remarks>flood 30<")
 			if name == "address" {
 				until(t, "what is too much is dropped", func() bool { return s.metric("takd_events_flooded_total") > 500 })
-			} else {
-				ann.send(sa("ann", "<remarks>fence</remarks>"))
-				bob.expect("fence")
+				return
 			}
+			ann.send(sa("ann", "<remarks>fence</remarks>"))
+			bob.expect("fence")
 			got := strings.Count(strings.Join(bob.seen, ""), "<remarks>flood")
 			if got < 20 || got > 400 {
 				t.Errorf("%d of 1000 events were passed on", got)
 			}
-			if name != "closing" && name != "address" && s.metric("takd_events_flooded_total") != 1000-got {
+			if s.metric("takd_events_flooded_total") != 1000-got {
 				t.Errorf("dropped %d, passed on %d; want 1000 together", s.metric("takd_events_flooded_total"), got)
 			}
 		})
+	}
+}
+
+// A uid is new until it was let through: sending each twice gains nothing.
+func TestNewUIDsTwice(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) { o.LimitClient.UIDs, o.Inputs[0].Flood = 50, netcore.FloodDrop })
+	bob, flood := s.bound(t, "bob"), s.bound(t, "flood")
+	var b strings.Builder
+	for i := range 500 {
+		one := event(fmt.Sprintf("twice-%d", i), "a-f-G", "<remarks>twice</remarks>")
+		b.WriteString(one + one)
+	}
+	flood.send(b.String())
+	flood.ping()
+	flood.send(sa("flood", "<remarks>fence</remarks>"))
+	bob.expect("fence")
+	if n := strings.Count(strings.Join(bob.seen, ""), "<remarks>twice"); n > 600 {
+		t.Errorf("%d of 1000 events under 500 new uids were passed on", n)
+	}
+}
+
+// With the default configuration a burst of any size arrives, whole.
+func TestBurst(t *testing.T) {
+	s := start(t, nil)
+	const receivers, uids = 10, 2000
+	phones := make([]*phone, receivers)
+	for i := range phones {
+		phones[i] = s.bound(t, fmt.Sprintf("r%d", i))
+	}
+	burst := s.bound(t, "burst")
+	var b strings.Builder
+	for i := range uids {
+		b.WriteString(event(fmt.Sprintf("burst-%d", i), "a-f-G", strings.Repeat("x", 500)))
+	}
+	burst.send(b.String())
+	burst.ping()
+	burst.send(event("last", "b-t-f", "<remarks>the last</remarks>"))
+	for _, p := range phones {
+		p.waitSeen("the last")
+		if n := strings.Count(strings.Join(p.seen, ""), `uid="burst-`); n != uids {
+			t.Errorf("%s got %d of %d", p.name, n, uids)
+		}
 	}
 }
 
@@ -251,7 +298,7 @@ func TestFlood(t *testing.T) {
 func TestSlowedDown(t *testing.T) {
 	s := start(t, nil, func(o *netcore.Options) { o.LimitClient.Events, o.Inputs[0].Flood = 250, netcore.FloodSlow })
 	ann, bob, flood := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "flood")
-	flood.burst(1000)
+	flood.burst(1000, "b-m-p")
 	ann.send(sa("ann", "<remarks>fence</remarks>"))
 	bob.expect("fence")
 	if n := strings.Count(strings.Join(bob.seen, ""), "<remarks>flood"); n == 1000 {

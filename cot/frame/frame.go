@@ -266,24 +266,33 @@ func begins(b []byte, token string) bool {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
-// ScanMesh reads one UDP datagram: XML, or 0xBF, version 1, 0xBF, TakMessage.
-func ScanMesh(datagram []byte, ev *cot.Event) error {
+// EachInMesh reads one UDP datagram: XML events, any number of them, or 0xBF,
+// version 1, 0xBF, TakMessage. It scans each into ev, which aliases datagram, and
+// calls f, with an error where there is no event.
+func EachInMesh(datagram []byte, ev *cot.Event, f func(error)) {
 	if len(datagram) > 3 && datagram[0] == magic {
 		if datagram[1] != 1 || datagram[2] != magic {
-			return fmt.Errorf("%w: mesh protocol version %d: want 1", cot.ErrMalformed, datagram[1])
+			f(fmt.Errorf("%w: mesh protocol version %d: want 1", cot.ErrMalformed, datagram[1]))
+			return
 		}
-		return cot.ScanProto(datagram[3:], ev)
+		f(cot.ScanProto(datagram[3:], ev))
+		return
 	}
 	var d Decoder
-	for buf := datagram; ; {
+	for buf, some := datagram, false; ; {
 		kind, n, err := d.Next(buf, ev)
 		switch kind {
 		case Event:
-			return nil
+			some = true
+			f(nil)
 		case Bad:
-			return err
+			some = true
+			f(err)
 		case More:
-			return fmt.Errorf("%w: no whole event in the datagram", cot.ErrMalformed)
+			if !some || len(bytes.TrimSpace(buf[n:])) > 0 {
+				f(fmt.Errorf("%w: no whole event in the datagram", cot.ErrMalformed))
+			}
+			return
 		case Auth:
 		}
 		buf = buf[n:]

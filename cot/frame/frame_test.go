@@ -240,29 +240,39 @@ func TestAuthIsForgotten(t *testing.T) {
 	}
 }
 
-func TestScanMesh(t *testing.T) {
+func TestEachInMesh(t *testing.T) {
 	timed := strings.Replace(a, ">", ` start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z">`, 1)
 	stream := proto(t, timed)
 	_, n := binary.Uvarint([]byte(stream[1:]))
 	message := stream[1+n:]
 	tests := map[string]struct {
-		in string
-		ok bool
+		in          string
+		events, bad int
 	}{
-		"XML":         {a, true},
-		"declaration": {`<?xml version="1.0"?>` + a, true},
-		"protobuf":    {"\xbf\x01\xbf" + message, true},
-		"version 2":   {"\xbf\x02\xbf" + message, false},
-		"cut":         {a[:40], false},
-		"empty":       {"", false},
-		"junk":        {"hello", false},
+		"XML":         {a, 1, 0},
+		"declaration": {`<?xml version="1.0"?>` + a, 1, 0},
+		"two":         {a + "\n" + a, 2, 0},
+		"one is cut":  {a + a[:40], 1, 1},
+		"line end":    {a + "\r\n", 1, 0},
+		"protobuf":    {"\xbf\x01\xbf" + message, 1, 0},
+		"version 2":   {"\xbf\x02\xbf" + message, 0, 1},
+		"cut":         {a[:40], 0, 1},
+		"empty":       {"", 0, 1},
+		"junk":        {"hello", 0, 1},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var ev cot.Event
-			err := frame.ScanMesh([]byte(tc.in), &ev)
-			if (err == nil) != tc.ok || tc.ok && string(ev.UID) != "a" {
-				t.Errorf("ScanMesh(%q) = %v, uid %q; want ok %v", tc.in, err, ev.UID, tc.ok)
+			events, bad := 0, 0
+			frame.EachInMesh([]byte(tc.in), &ev, func(err error) {
+				if err != nil {
+					bad++
+				} else if string(ev.UID) == "a" {
+					events++
+				}
+			})
+			if events != tc.events || bad != tc.bad {
+				t.Errorf("EachInMesh(%q) gave %d events, %d errors; want %d, %d", tc.in, events, bad, tc.events, tc.bad)
 			}
 		})
 	}

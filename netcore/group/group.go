@@ -103,3 +103,17 @@ func (t *Table) One(name []byte) Bits {
 	defer t.mu.RUnlock()
 	return t.one[string(name)]
 }
+
+// Names returns the groups of b, sorted.
+func (t *Table) Names(b Bits) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var names []string
+	for name, one := range t.one {
+		if b.Intersects(one) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -62,6 +62,9 @@ type Msg struct {
 	Oversize  bool     // too large for clients: taps only
 	Missions  []string // mission destinations: names, or "guid:" and a GUID
 
+	Direct   bool // for named clients: they, or the sender, hear of it in any case
+	Narrowed bool // In is less than its sender may send to
+
 	Superseded atomic.Bool // a newer position of the same uid was published
 
 	refs  atomic.Int32
@@ -103,6 +106,7 @@ func (m *Msg) Release() {
 	}
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
 	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
+	m.Direct, m.Narrowed = false, false
 	m.UID = m.UID[:0]
 	m.Bills = [3]Bill{}
 	m.Superseded.Store(false)
@@ -137,6 +141,25 @@ func (m *Msg) SetXML(b []byte) {
 	m.bytes[cot.XML] = append(m.bytes[cot.XML][:0], b...)
 }
 
+// SetRaw fills m with ev just as it came, <marti> and all, for later.
+func (m *Msg) SetRaw(ev *cot.Event) {
+	m.Format = ev.Format
+	b := m.bytes[ev.Format][:0]
+	if ev.Format == cot.Proto {
+		b = binary.AppendUvarint(append(b, 0xBF), uint64(len(ev.Raw)))
+	}
+	m.bytes[ev.Format] = append(b, ev.Raw...)
+}
+
+// Scan reads m into ev, which aliases it.
+func (m *Msg) Scan(ev *cot.Event) error {
+	if m.Format == cot.Proto {
+		return cot.ScanProto(payload(m.bytes[cot.Proto]), ev)
+	}
+	_, err := cot.Scan(m.bytes[cot.XML], ev)
+	return err
+}
+
 // Size is the length of the event as it came.
 func (m *Msg) Size() int { return len(m.bytes[m.Format]) }
 
@@ -152,7 +175,7 @@ func (m *Msg) Narrow(in group.Bits, dests ...group.Bits) bool {
 	}
 	var some bool
 	m.bits, some = group.AppendAnd(m.bits, m.bits, in)
-	m.In = m.bits
+	m.In, m.Narrowed = m.bits, true
 	return some
 }
 
@@ -180,14 +203,11 @@ func (m *Msg) convert(f cot.Format) ([]byte, error) {
 	ev := events.Get().(*cot.Event)
 	defer events.Put(ev)
 	dst := m.bytes[f][:0]
-	if f == cot.Proto {
-		if _, err := cot.Scan(m.bytes[cot.XML], ev); err != nil {
-			return dst, err
-		}
-		return ev.AppendProto(dst, &cot.Splice{Millis: m.Received})
-	}
-	if err := cot.ScanProto(payload(m.bytes[cot.Proto]), ev); err != nil {
+	if err := m.Scan(ev); err != nil {
 		return dst, err
+	}
+	if f == cot.Proto {
+		return ev.AppendProto(dst, &cot.Splice{Millis: m.Received})
 	}
 	return ev.AppendXML(dst, nil)
 }

@@ -18,7 +18,8 @@ type Bucket struct {
 	Format  cot.Format
 	Members []*session.Session
 	Batch   []byte
-	Events  int // in Batch
+	Events  int        // in Batch
+	Chat    []*msg.Msg // of them, each held: what somebody who leaves now has not got
 	Dirty   bool
 }
 
@@ -59,5 +60,9 @@ func (b *Bucket) Reset() {
 	if cap(b.Batch) > keep {
 		b.Batch = nil
 	}
-	b.Batch, b.Events, b.Dirty = b.Batch[:0], 0, false
+	for i, m := range b.Chat {
+		m.Release()
+		b.Chat[i] = nil
+	}
+	b.Batch, b.Events, b.Chat, b.Dirty = b.Batch[:0], 0, b.Chat[:0], false
 }

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,22 +11,24 @@ import (
 	"takd/netcore/msg"
 )
 
-// Repeater keeps the emergencies that are to be sent again until their sender
-// cancels them, whether or not he is still connected.
+// Repeater keeps the emergencies that are to be sent again until somebody
+// cancels them, whether or not their sender is still connected.
 type Repeater struct {
 	limit int
 	mu    sync.Mutex
 	byUID map[string]*Alarm
 }
 
-// Alarm is one emergency under way.
+// Alarm is one emergency under way. It is immutable.
 type Alarm struct {
-	UID, Type, Callsign string
-	Since               time.Time
-	origin              *msg.Origin
-	sender              uint64
-	in                  group.Bits
-	xml                 []byte
+	UID, Type, Callsign, User string
+	Client                    string // uid of the client that raised it
+	Since, Until              time.Time
+	Origin                    *msg.Origin
+	Sender                    uint64
+	Dests                     []cot.Dest // as they were; their bytes are the alarm's
+	In                        group.Bits // of the sender now, not narrowed
+	XML                       []byte
 }
 
 // NewRepeater returns a repeater that keeps at most limit emergencies.
@@ -35,34 +39,107 @@ func NewRepeater(limit int) *Repeater {
 // cancelType is the CoT type with which ATAK takes an emergency back.
 const cancelType = "b-a-o-can"
 
+// Everyone is the callsign that means everybody, as if there were no destination.
+const Everyone = "All Streaming"
+
+// Emergency reports whether ev raises, renews or ends one.
+func Emergency(ev *cot.Event) bool { return ev.Emergency.Set || string(ev.Type) == cancelType }
+
+// Raiser is who sends an event about an emergency.
+type Raiser struct {
+	User     string // "" for anonymous clients
+	UID      string // of the client
+	Callsign string
+	In, Out  group.Bits
+}
+
 // Note looks at an event with an emergency in it: begins, renews or cancels.
-// Only the user who raised an emergency can end or change it. It reports false
-// when there is no room for one more.
-func (r *Repeater) Note(ev *cot.Event, m *msg.Msg, now time.Time) bool {
+// Who raised it may do each; who received it may cancel it, as on the official
+// server: a phone that is lost cannot. It reports false when there is no room
+// for one more, for all or for one user: he gets an eighth of the places.
+func (r *Repeater) Note(ev *cot.Event, m *msg.Msg, by Raiser, now time.Time, life time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.byUID[string(ev.UID)]
-	if old != nil && old.origin.User != m.Origin.User {
-		return true
-	}
+	own := old != nil && old.User == by.User
 	if ev.Emergency.Cancel || string(ev.Type) == cancelType {
-		delete(r.byUID, string(ev.UID))
+		if own || old != nil && old.reaches(by) {
+			delete(r.byUID, old.UID)
+		}
 		return true
 	}
-	if old == nil && len(r.byUID) >= r.limit {
+	if old != nil && !own {
+		return true
+	}
+	if old == nil && (len(r.byUID) >= r.limit || r.of(by.User) >= max(1, r.limit/8)) {
 		return false
 	}
-	since := now
+	a := &Alarm{
+		UID: string(ev.UID), Type: string(ev.Emergency.Type), Callsign: by.Callsign, User: by.User, Client: by.UID, Since: now,
+		Origin: m.Origin, Sender: m.Sender, In: slices.Clone(by.In), XML: slices.Clone(m.Bytes(cot.XML)), Dests: clone(ev.Dests),
+	}
 	if old != nil {
-		since = old.Since
+		a.Since = old.Since
 	}
-	r.byUID[string(ev.UID)] = &Alarm{
-		UID: string(ev.UID), Type: string(ev.Emergency.Type), Callsign: m.Origin.Callsign, Since: since,
-		origin: m.Origin, sender: m.Sender,
-		in:  append(group.Bits(nil), m.In...),
-		xml: append([]byte(nil), m.Bytes(cot.XML)...),
+	a.Until = now
+	if stale, ok := ev.Stale.UnixMilli(); ok && time.UnixMilli(stale).After(now) {
+		a.Until = time.UnixMilli(stale)
 	}
+	if last := now.Add(maxStale); a.Until.After(last) {
+		a.Until = last
+	}
+	a.Until = a.Until.Add(life)
+	r.byUID[a.UID] = a
 	return true
+}
+
+// maxStale bounds what a client can ask for: a stale time in ten years is no
+// reason to repeat for ten years.
+const maxStale = 24 * time.Hour
+
+// of is how many alarms a user has under way.
+func (r *Repeater) of(user string) (n int) {
+	for _, a := range r.byUID {
+		if a.User == user {
+			n++
+		}
+	}
+	return n
+}
+
+// reaches reports whether a goes to by.
+func (a *Alarm) reaches(by Raiser) bool {
+	if !by.Out.Intersects(a.In) {
+		return false
+	}
+	direct := false
+	for i := range a.Dests {
+		d := &a.Dests[i]
+		switch {
+		case len(d.Callsign) > 0:
+			if string(d.Callsign) == by.Callsign || string(d.Callsign) == Everyone {
+				return true
+			}
+			direct = true
+		case len(d.UID) > 0:
+			if string(d.UID) == by.UID {
+				return true
+			}
+			direct = true
+		}
+	}
+	return !direct
+}
+
+func clone(dests []cot.Dest) []cot.Dest {
+	dests = slices.Clone(dests)
+	for i := range dests {
+		d := &dests[i]
+		for _, b := range []*[]byte{&d.Callsign, &d.UID, &d.Group, &d.Mission, &d.MissionGUID, &d.Path, &d.After, &d.Publish} {
+			*b = slices.Clone(*b)
+		}
+	}
+	return dests
 }
 
 // Len is the number of emergencies under way.
@@ -72,26 +149,46 @@ func (r *Repeater) Len() int {
 	return len(r.byUID)
 }
 
-// Due returns a message for each emergency, with fresh times and a life of
-// life; the references are the caller's.
-func (r *Repeater) Due(now time.Time, life time.Duration) []*msg.Msg {
+// Alarms returns the emergencies under way, oldest first, but for those that
+// end by themselves: nobody has renewed them for too long.
+func (r *Repeater) Alarms(now time.Time) []*Alarm {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	due := make([]*msg.Msg, 0, len(r.byUID))
-	var ev cot.Event
-	for _, a := range r.byUID {
-		if _, err := cot.Scan(a.xml, &ev); err != nil {
+	all := make([]*Alarm, 0, len(r.byUID))
+	for uid, a := range r.byUID {
+		if now.After(a.Until) {
+			delete(r.byUID, uid)
 			continue
 		}
-		b, err := ev.AppendAt(nil, cot.XML, now.UnixMilli(), life.Milliseconds())
-		if err != nil {
-			continue
-		}
-		m := msg.Get()
-		m.SetXML(b)
-		m.Class, m.In, m.Sender, m.Origin, m.Received = msg.Control, a.in, a.sender, a.origin, now.UnixMilli()
-		m.NoArchive = true // the first one is history already
-		due = append(due, m)
+		all = append(all, a)
 	}
-	return due
+	slices.SortFunc(all, func(a, b *Alarm) int {
+		if c := a.Since.Compare(b.Since); c != 0 {
+			return c
+		}
+		return strings.Compare(a.UID, b.UID)
+	})
+	return all
+}
+
+// Cancel ends an emergency and reports whether there was one.
+func (r *Repeater) Cancel(uid string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.byUID[uid]
+	delete(r.byUID, uid)
+	return ok
+}
+
+// Regroup makes a user's emergencies go where he may send to now.
+func (r *Repeater) Regroup(user string, in group.Bits) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for uid, a := range r.byUID {
+		if a.User == user {
+			moved := *a
+			moved.In = slices.Clone(in)
+			r.byUID[uid] = &moved
+		}
+	}
 }

@@ -24,7 +24,13 @@ func letter(text string, in group.Bits) *msg.Msg {
 
 func TestAbsentLimits(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	a := router.NewAbsent(router.AbsentLimits{TTL: time.Hour, Clients: 3, PerUser: 2, Bytes: 100})
+	a := router.NewAbsent(router.AbsentLimits{TTL: time.Hour, Clients: 3, PerUser: 2, Bytes: 100}, false)
+	left := func(uid, callsign, user string, out group.Bits) {
+		a.Left(router.Away{Holder: router.Holder{User: user, UID: uid}, Callsign: callsign, Out: out, Since: now})
+	}
+	back := func(uid, user string, now time.Time) []*msg.Msg {
+		return a.Back(router.Holder{User: user, UID: uid}, bits("red", "blue"), now)
+	}
 	keep := func(text, callsign string) bool {
 		m := letter(text, bits("red"))
 		defer m.Release()
@@ -33,8 +39,8 @@ func TestAbsentLimits(t *testing.T) {
 	if keep("x", "BOB") {
 		t.Error("kept for somebody who was never here")
 	}
-	a.Left("bob", "BOB", "bob", bits("red"), now)
-	a.Left("blue", "BLUE", "blue", bits("blue"), now)
+	left("bob", "BOB", "bob", bits("red"))
+	left("blue", "BLUE", "blue", bits("blue"))
 	steps := []struct {
 		text, callsign string
 		want           bool
@@ -47,14 +53,14 @@ func TestAbsentLimits(t *testing.T) {
 			t.Errorf("Keep(%q, %s) = %v, want %v", s.text, s.callsign, got, s.want)
 		}
 	}
-	a.Left("cid", "CID", "cid", bits("red"), now)
+	left("cid", "CID", "cid", bits("red"))
 	if keep(strings.Repeat("x", 99), "CID") {
 		t.Error("kept more than the bytes for all")
 	}
-	if got := a.Back("bob", "mallory", now); got != nil {
+	if got := back("bob", "mallory", now); got != nil {
 		t.Error("another user got bob's mail")
 	}
-	mail := a.Back("bob", "bob", now)
+	mail := back("bob", "bob", now)
 	if len(mail) != 2 || string(mail[0].Source()) != "1" || string(mail[1].Source()) != "2" {
 		t.Errorf("mail = %v, want two letters in order", mail)
 	}
@@ -64,12 +70,12 @@ func TestAbsentLimits(t *testing.T) {
 	if letters, bytes, dropped := a.Stats(); letters != 0 || bytes != 0 || dropped != 2 {
 		t.Errorf("Stats = %d, %d, %d; want 0, 0, 2", letters, bytes, dropped)
 	}
-	a.Left("dan", "DAN", "dan", bits("red"), now)
-	a.Left("eva", "EVA", "eva", bits("red"), now) // the fourth: blue is forgotten
+	left("dan", "DAN", "dan", bits("red"))
+	left("eva", "EVA", "eva", bits("red")) // the fourth: blue is forgotten
 	if !keep("5", "DAN") {
 		t.Error("DAN is still remembered")
 	}
-	if got := a.Back("dan", "dan", now.Add(2*time.Hour)); got != nil {
+	if got := back("dan", "dan", now.Add(2*time.Hour)); got != nil {
 		t.Error("mail outlived its time")
 	}
 }
@@ -107,18 +113,17 @@ func TestRepeaterLimit(t *testing.T) {
 		}
 		m := letter(text, bits("red"))
 		defer m.Release()
-		return r.Note(&ev, m, time.Unix(0, 0))
+		return r.Note(&ev, m, router.Raiser{User: "ann", In: bits("red"), Out: bits("red")}, time.Unix(0, 0), time.Hour)
 	}
 	first, again, other := note("a"), note("a"), note("b")
 	if !first || !again || other || r.Len() != 1 {
 		t.Errorf("%d alarms, want the limit of 1", r.Len())
 	}
-	due := r.Due(time.Unix(1767225600, 0), 20*time.Second)
-	if len(due) != 1 || !strings.Contains(string(due[0].Source()), `stale="2026-01-01T00:00:20Z"`) {
-		t.Errorf("Due = %d events", len(due))
+	if n := len(r.Alarms(time.Unix(60, 0))); n != 1 {
+		t.Errorf("%d alarms after a minute, want 1", n)
 	}
-	for _, m := range due {
-		m.Release()
+	if n := len(r.Alarms(time.Unix(100*3600, 0))); n != 0 || r.Len() != 0 {
+		t.Errorf("%d alarms after days without a renewal, want none", n)
 	}
 }
 

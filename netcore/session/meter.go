@@ -86,22 +86,33 @@ type Known struct {
 	young, old map[uint64]struct{}
 }
 
-// Fresh reports whether uid is new, and remembers it.
-func (k *Known) Fresh(uid []byte) bool {
+// Has reports whether uid was used.
+func (k *Known) Has(uid []byte) bool {
 	h := maphash.Bytes(seed, uid)
-	switch k.first {
-	case h:
-		return false
-	case 0:
-		k.first = h
+	if k.first == h {
 		return true
 	}
 	if _, ok := k.young[h]; ok {
-		return false
+		return true
 	}
-	_, known := k.old[h]
+	_, ok := k.old[h]
+	return ok
+}
+
+// Learn remembers uid, anew if it was used: what is used stays known.
+func (k *Known) Learn(uid []byte) {
+	h := maphash.Bytes(seed, uid)
+	if k.first == 0 {
+		k.first = h
+	}
+	if k.first == h {
+		return
+	}
 	if k.young == nil {
 		k.young = make(map[uint64]struct{})
+	}
+	if _, ok := k.young[h]; ok {
+		return
 	}
 	if len(k.young) >= uidsKnown {
 		k.young, k.old = k.old, k.young
@@ -111,5 +122,4 @@ func (k *Known) Fresh(uid []byte) bool {
 		}
 	}
 	k.young[h] = struct{}{}
-	return !known
 }

@@ -17,19 +17,6 @@ import (
 	"takd/netcore/tlsio"
 )
 
-// State is where a session is in its life.
-type State uint8
-
-// The states. A session that is Closed is never written to again: its
-// descriptor may already belong to another client.
-const (
-	Opening        State = iota // not yet on its loop
-	Authenticating              // waits for, or checks, the <auth> preamble
-	Open
-	Draining // closing alert sent, bytes on their way out
-	Closed
-)
-
 // Conn is what a session needs of its connection. A gnet.Conn is one.
 type Conn interface {
 	Write(p []byte) (int, error)
@@ -52,7 +39,7 @@ type Session struct {
 	ID     uint64
 	Conn   Conn
 	Layer  tlsio.Layer
-	State  State
+	state  State
 	Remote netip.AddrPort
 	Since  time.Time
 
@@ -74,12 +61,12 @@ type Session struct {
 	Deadline time.Time // of authentication
 
 	// Writing.
-	Format cot.Format
+	Format  cot.Format
+	HasChat bool // Outbox holds chat of its own
 	Outbox
-	Replay   []*msg.Msg // sent as the client takes them, so that a long list cannot flood it
-	Sealed   uint64     // bytes given to Conn
-	AtTaken  uint64     // of them taken by the kernel at Progress
-	Progress time.Time  // when it last took any
+	Sealed   uint64    // bytes given to Conn
+	AtTaken  uint64    // of them taken by the kernel at Progress
+	Progress time.Time // when it last took any
 
 	SA        *msg.Msg // its latest position
 	Incognito bool
@@ -90,14 +77,43 @@ type Session struct {
 // Stats counts what passed. The loop writes, others get copies.
 type Stats struct {
 	EventsIn, EventsOut uint64
-	BytesIn, BytesOut   uint64 // plaintext
-	Drops               uint64 // of what it sent
-	Conflated           uint64 // positions that gave way to newer ones before it read them
+	BytesIn, BytesOut   uint64          // plaintext
+	Drops               [Reasons]uint64 // of what it sent
+	Conflated           uint64          // positions that gave way to newer ones before it read them
 	LastEvent           time.Time
 
 	rateIn, rateOut float64 // events a second, smoothed
 	markIn, markOut uint64
 	mark            time.Time
+}
+
+// Reason says why an event that a client sent was not passed on.
+type Reason uint8
+
+// The reasons.
+const (
+	Malformed  Reason = iota // no CoT event, or without uid, type or a point on the earth
+	Limit                    // larger or deeper than any client makes them
+	Oversize                 // too large for clients to receive
+	Stolen                   // claims the uid of another user's live client
+	ServerOnly               // what only a server may say
+	Looped                   // has passed this server already
+	NoGroup                  // its sender may not send to these groups
+	Flooded                  // more than its sender may send, and more than may wait
+	Reasons
+)
+
+// names are those of the reasons in JSON and metrics.
+var names = [Reasons]string{"malformed", "limit", "oversize", "uid", "server_only", "looped", "no_group", "flood"}
+
+func (r Reason) String() string { return names[r] }
+
+// Dropped is the sum over all reasons.
+func (s *Stats) Dropped() (n uint64) {
+	for _, d := range s.Drops {
+		n += d
+	}
+	return n
 }
 
 // Rates returns events a second, in and out.
@@ -124,21 +140,6 @@ func (s *Session) UID() string {
 	return ""
 }
 
-// Live reports whether events may be sent.
-func (s *Session) Live() bool { return s.State == Open }
-
-// Queued is the number of bytes that wait for the client to read, in takd.
-func (s *Session) Queued() int {
-	n := s.Outbox.Len()
-	for _, m := range s.Replay {
-		n += m.Size()
-	}
-	if s.Conn != nil && s.State != Closed {
-		n += s.Conn.OutboundBuffered()
-	}
-	return n
-}
-
 // Keep replaces the session's latest position.
 func (s *Session) Keep(m *msg.Msg) {
 	if s.SA != nil {
@@ -155,10 +156,6 @@ func (s *Session) Drop() {
 		s.SA.Release()
 		s.SA = nil
 	}
-	for i, m := range s.Replay {
-		m.Release()
-		s.Replay[i] = nil
-	}
-	s.Replay, s.Partial = nil, nil
+	s.Partial = nil
 	s.Outbox.Reset(0, 0)
 }

@@ -12,10 +12,12 @@ const (
 // Emergency is an alarm that is repeated until somebody cancels it.
 type Emergency struct {
 	UID      string    `json:"uid"`  // of the alarm
-	Type     string    `json:"type"` // such as b-a-o-tbl
+	Type     string    `json:"type"` // such as 911 Alert
 	Callsign string    `json:"callsign"`
-	User     string    `json:"user"` // who raised it
+	User     string    `json:"user"`   // who raised it; empty: an anonymous client
+	Client   string    `json:"client"` // uid of the client that raised it
 	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until"` // when it ends by itself
 }
 
 // EmergencyCancel ends an emergency.

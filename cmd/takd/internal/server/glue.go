@@ -3,10 +3,11 @@ package server
 import (
 	"context"
 	"crypto/x509"
-	"net/netip"
+	"time"
 
 	"takd/netcore"
 	"takd/store/auth"
+	"takd/store/letter"
 )
 
 // authenticator lets the messaging engine ask the store.
@@ -20,16 +21,76 @@ func (a authenticator) Certificate(ctx context.Context, leaf *x509.Certificate) 
 
 // Password implements netcore.Authenticator.
 func (a authenticator) Password(ctx context.Context, user, password string) (netcore.Principal, error) {
-	if addr := peer(ctx); addr.IsValid() {
+	if addr := netcore.Peer(ctx); addr.IsValid() {
 		ctx = auth.WithPeer(ctx, addr)
 	}
 	p, err := a.PrincipalForPassword(ctx, user, password)
 	return netcore.Principal(p), err
 }
 
-// peer is the address of the client that the messaging engine asks about, as far
-// as the engine tells.
-func peer(context.Context) netip.Addr { return netip.Addr{} }
+// letterbox lets the messaging engine keep the mail of absent clients.
+type letterbox struct {
+	*letter.Box
+	ttl time.Duration
+}
+
+// Load implements netcore.Letterbox.
+func (b letterbox) Load(ctx context.Context) ([]netcore.Absentee, []netcore.Letter, error) {
+	absentees, err := b.Absentees(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	kept, err := b.All(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	away := make([]netcore.Absentee, 0, len(absentees))
+	for _, a := range absentees {
+		away = append(away, netcore.Absentee{
+			Device: netcore.Device{User: a.User, UID: a.UID}, Callsign: a.Callsign, Groups: a.Groups, Since: a.LeftAt,
+		})
+	}
+	letters := make([]netcore.Letter, 0, len(kept))
+	for _, l := range kept {
+		letters = append(letters, netcore.Letter{
+			ID: uint64(l.ID), To: netcore.Device{User: l.User, UID: l.UID}, Groups: l.Groups, XML: l.XML, Kept: l.KeptAt,
+		})
+	}
+	return away, letters, nil
+}
+
+// Save implements netcore.Letterbox. Everything but the new letters can be done
+// twice, so they come last.
+func (b letterbox) Save(ctx context.Context, c netcore.LetterChanges) error {
+	away := make([]letter.Absentee, 0, len(c.Left))
+	for _, a := range c.Left {
+		away = append(away, letter.Absentee{User: a.User, UID: a.UID, Callsign: a.Callsign, Groups: a.Groups, LeftAt: a.Since})
+	}
+	back := make([]letter.Key, 0, len(c.Back))
+	for _, d := range c.Back {
+		back = append(back, letter.Key(d))
+	}
+	gone := make([]int64, 0, len(c.Gone))
+	for _, id := range c.Gone {
+		gone = append(gone, int64(id))
+	}
+	fresh := make([]letter.Letter, 0, len(c.New))
+	for _, l := range c.New {
+		fresh = append(fresh, letter.Letter{
+			ID: int64(l.ID), User: l.To.User, UID: l.To.UID, Groups: l.Groups, XML: l.XML, KeptAt: l.Kept, Expires: l.Kept.Add(b.ttl),
+		})
+	}
+	if err := b.SaveAbsentees(ctx, away); err != nil {
+		return err
+	}
+	if err := b.RemoveAbsentees(ctx, back); err != nil {
+		return err
+	}
+	if err := b.Remove(ctx, gone); err != nil {
+		return err
+	}
+	return b.Add(ctx, fresh)
+}
 
 // link makes changes of the store act on live connections.
 func (s *Server) link(ctx context.Context) {

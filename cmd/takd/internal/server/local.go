@@ -93,7 +93,9 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.ConfigHistory, l.configHistory)
 	control.Handle(m, control.ConfigRollback, l.configRollback)
 	control.Handle(m, control.ConfigReload, l.configReload)
-	l.handleAsk(m)
+	control.Handle(m, control.EmergencyList, l.emergencyList)
+	control.Handle(m, control.EmergencyCancelOp, l.emergencyCancel)
+	control.Handle(m, control.ReachOp, l.reach)
 	return m
 }
 

@@ -304,6 +304,7 @@ func (s *Server) messaging(c *config.Config) netcore.Options {
 	}
 	o.ServerID, o.Version = s.store.ServerID(), s.opts.Version
 	o.Auth = authenticator{s.store.Auth}
+	o.Letters = letterbox{s.store.Letters, o.WithDefaults().AbsentTTL}
 	o.Log = s.log
 	o.TLS = func() *tls.Config {
 		return &tls.Config{

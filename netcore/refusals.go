@@ -1,0 +1,49 @@
+package netcore
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// refusals remembers who was refused lately, and why, for the operator who is
+// asked why somebody cannot connect.
+type refusals struct {
+	mu   sync.Mutex
+	ring [64]refusal
+	next int
+}
+
+type refusal struct {
+	user string
+	why  string
+	at   time.Time
+}
+
+func (r *refusals) note(user string, err error) {
+	if user == "" || len(user) > 256 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.ring {
+		if r.ring[i].user == user {
+			r.ring[i] = refusal{user, err.Error(), time.Now()}
+			return
+		}
+	}
+	r.ring[r.next] = refusal{user, err.Error(), time.Now()}
+	r.next = (r.next + 1) % len(r.ring)
+}
+
+// last says why user was refused; "" where that is not known.
+func (r *refusals) last(user string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.ring {
+		if x.user == user {
+			return fmt.Sprintf("refused %s ago: %s", time.Since(x.at).Round(time.Second), x.why)
+		}
+	}
+	return ""
+}
