@@ -88,6 +88,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.CertImport, l.certImport)
 	control.Handle(m, control.CertCheck, l.certCheck)
 	control.Handle(m, control.PackageOp, l.connectionPackage)
+	l.handleInvites(m)
 	control.Handle(m, control.ConfigGet, l.configGet)
 	control.Handle(m, control.ConfigSet, l.configSet)
 	control.Handle(m, control.ConfigHistory, l.configHistory)

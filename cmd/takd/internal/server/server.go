@@ -41,6 +41,9 @@ type Options struct {
 	CotAddr string    // instead of the configured address of the first TLS input
 	OpsAddr string    // instead of the configured one
 
+	HTTPSAddr  string // instead of the configured address of the API
+	EnrollAddr string // and of enrollment
+
 	Absent map[string]string    // what was asked of services that this build does not have
 	Ready  func(control.Status) // called once everything runs
 }
@@ -63,6 +66,7 @@ type Server struct {
 	engine *netcore.Engine
 	twice  *twice
 	ops    *ops
+	api    *api
 	since  time.Time
 
 	mu       sync.Mutex
@@ -146,6 +150,7 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"config", s.startConfig},
 		{"store", s.startStore},
 		{"messaging", s.startMessaging},
+		{"api", s.startAPI},
 		{"ops", s.startOps},
 		{"control", s.startControl},
 	}
@@ -327,6 +332,9 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 	if s.ops != nil && s.opsAddress(c) != s.ops.wanted {
 		restart = append(restart, "ops.address")
 	}
+	if old.API != now.API {
+		restart = append(restart, "api")
+	}
 	if now.Log.MaxSize != s.logs.opts.MaxSize || now.Log.Keep != s.logs.opts.Keep {
 		restart = append(restart, "log.max_size", "log.keep")
 	}
@@ -351,6 +359,11 @@ func (s *Server) Status() control.Status {
 			st.Listeners[name] = addr.String()
 		}
 		st.Clients = len(s.engine.Clients())
+	}
+	if s.api != nil {
+		for name, addr := range s.api.addrs {
+			st.Listeners[name] = addr.String()
+		}
 	}
 	if s.ops != nil {
 		st.Listeners["ops"] = s.ops.addr.String()

@@ -1,0 +1,196 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"takd/cmd/takd/internal/config"
+	"takd/http/enroll"
+	"takd/http/httpd"
+	"takd/store/auth"
+	"takd/store/meta"
+	"takd/store/pki"
+)
+
+// identities lets the HTTP faces ask the store who calls.
+type identities struct {
+	auth   *auth.Service
+	pki    *pki.Authority
+	tokens *auth.Tokens
+}
+
+// Certificate implements httpd.Authenticator.
+func (i identities) Certificate(ctx context.Context, chain []*x509.Certificate) (httpd.Principal, error) {
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: i.pki.ClientCAs(), Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return httpd.Principal{}, fmt.Errorf("%w: certificate: %w", httpd.ErrUnknown, err)
+	}
+	p, err := i.auth.PrincipalForCertificate(ctx, chain[0])
+	return caller(p, "certificate", err)
+}
+
+// Password implements httpd.Authenticator.
+func (i identities) Password(ctx context.Context, user, password string) (httpd.Principal, error) {
+	if auth.LooksLikeInvite(password) {
+		p, err := i.auth.PrincipalForInvite(ctx, user, password)
+		if !errors.Is(err, auth.ErrNotFound) {
+			return caller(p, "invite", err)
+		}
+	}
+	p, err := i.auth.PrincipalForPassword(ctx, user, password)
+	return caller(p, "password", err)
+}
+
+// Token implements httpd.Authenticator.
+func (i identities) Token(ctx context.Context, token string) (httpd.Principal, error) {
+	if auth.LooksLikeInvite(token) {
+		p, err := i.auth.PrincipalForInvite(ctx, "", token)
+		return caller(p, "invite", err)
+	}
+	user, err := i.tokens.Verify(ctx, token)
+	if err != nil {
+		return caller(auth.Principal{}, "", err)
+	}
+	p, err := i.auth.Principal(ctx, user)
+	return caller(p, "", err)
+}
+
+func caller(p auth.Principal, via string, err error) (httpd.Principal, error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, auth.ErrThrottled):
+		return httpd.Principal{}, fmt.Errorf("%w: %w", httpd.ErrThrottled, err)
+	case errors.Is(err, auth.ErrDisabled):
+		return httpd.Principal{}, fmt.Errorf("%w: %w", httpd.ErrRefused, err)
+	case errors.Is(err, auth.ErrBadPassword), errors.Is(err, auth.ErrBadToken), errors.Is(err, auth.ErrNotFound), errors.Is(err, auth.ErrRevoked),
+		errors.Is(err, auth.ErrInviteUsed), errors.Is(err, auth.ErrInviteExpired), errors.Is(err, meta.ErrInvalid):
+		return httpd.Principal{}, fmt.Errorf("%w: %w", httpd.ErrUnknown, err)
+	default:
+		return httpd.Principal{}, err
+	}
+	role := map[string]httpd.Role{auth.RoleAdmin: httpd.Admin, auth.RoleUser: httpd.Writer}[p.Role]
+	if p.Role != auth.RoleAdmin && p.Role != auth.RoleUser {
+		role = httpd.User
+	}
+	return httpd.Principal{User: p.User, Role: role, In: p.In, Out: p.Out, Serial: p.Serial, Via: via}, nil
+}
+
+// api is the API service.
+type api struct {
+	*httpd.Server
+
+	addrs map[string]net.Addr // by face: "https", "enroll"
+}
+
+// startAPI serves 8443 and 8446.
+func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error, err error) {
+	c := s.cfg.Current().WithDefaults().API
+	tokens, err := auth.NewTokens(ctx, s.store.Auth, filepath.Join(s.opts.Data, "pki", "token.key"), s.store.ServerID())
+	if err != nil {
+		return nil, err
+	}
+	server, err := httpd.New(httpd.Options{
+		NodeID: s.store.ServerID(), Title: "takd", Limits: c.Limits, Log: s.log, CertificateOnly: c.ClientAuth == config.Required,
+		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.store.Auth.OnChange(func(string) { server.Forget() })
+	s.store.PKI.OnRevoke(func(string) { server.Forget() })
+	s.store.PKI.OnCAChange(server.Forget)
+	a := &api{Server: server, addrs: map[string]net.Addr{}}
+	for _, f := range []struct {
+		name  string
+		which httpd.Face
+		addr  string
+		ask   tls.ClientAuthType
+	}{
+		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), tls.RequestClientCert},
+		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), tls.NoClientCert},
+	} {
+		if f.addr == config.Off {
+			continue
+		}
+		addr, err := server.Listen(f.which, f.addr, s.faceTLS(f.ask))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s address: %w", f.name, err), server.Shutdown(ctx))
+		}
+		a.addrs[f.name] = addr
+	}
+	s.mu.Lock()
+	s.api = a
+	s.mu.Unlock()
+	return server.Shutdown, nil
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// faceTLS is the configuration of one face, made once for each state of the
+// certificates.
+func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ClientAuth: ask, // checked when somebody calls, so that a refusal can be read
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.store.PKI.ServerCertificate(), nil
+		},
+	}
+	return func() *tls.Config { return config }
+}
+
+// routes is the whole table.
+func (s *Server) routes(tokens *auth.Tokens) []httpd.Route {
+	return enroll.Routes(enroll.Deps{
+		Auth: s.store.Auth, Tokens: tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: s.log,
+		Site:    s.site,
+		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
+	})
+}
+
+// site is how clients reach this server now.
+func (s *Server) site() enroll.Site {
+	site := enroll.Site{Host: s.cfg.Current().Server.Host}
+	for _, in := range s.messaging(s.cfg.Current()).Inputs {
+		if addr := s.engine.Listeners()[in.Name]; in.Protocol == "tls" && addr != nil {
+			site.StreamPort = port(addr)
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.api != nil {
+		site.EnrollPort = port(s.api.addrs["enroll"])
+	}
+	return site
+}
+
+func port(a net.Addr) int {
+	if a == nil {
+		return 0
+	}
+	_, p, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(p)
+	return n
+}

@@ -1,0 +1,70 @@
+package httpd
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Face is one of the listeners, or several. What is not served on a face does
+// not exist there.
+type Face uint8
+
+// The faces, and the usual sets of them.
+const (
+	API        Face = 1 << iota // 8443: client certificate
+	Enroll                      // 8446: no client certificate; enrollment, login, the same API by password or token
+	Federation                  // 8444: certificates of federated servers; file exchange only
+
+	Everyday = API | Enroll // what clients use
+)
+
+// Role is the least that a caller must be.
+type Role uint8
+
+// The roles. A route says Public only where clients cannot know anything yet.
+const (
+	Admin  Role = iota // the zero value: who forgets to say it locks the door
+	User               // anybody who is known
+	Writer             // known, and may send: not readonly
+	Public             // nobody asks
+)
+
+// Principal is who calls. It is immutable; User is "" on Public routes where
+// nobody said who he is.
+type Principal struct {
+	User    string
+	Role    Role     // Admin, Writer (an ordinary user) or User (readonly)
+	In, Out []string // groups that it may send to and receive from, sorted
+	Serial  string   // of the client certificate, lower-case hex; "" without one
+	Via     string   // "certificate", "password", "token" or "session"
+}
+
+// Handler answers one request. An error that is an *Error becomes its status
+// and text; any other is logged and becomes 500 without details.
+type Handler func(*Request) error
+
+// Route is one row of the table that the server, the authorisation test and the
+// OpenAPI document are made of.
+type Route struct {
+	Method  string        // upper case
+	Path    string        // "/Marti/api/missions/{name}"; "{path:*}" takes the rest
+	Faces   Face          // where it is served
+	Role    Role          // who may call it
+	Tag     string        // chapter of the API document: "Contacts"
+	Summary string        // one sentence for it
+	Query   []string      // query parameters, for it: "clientUid", "secago"
+	Handler Handler       //
+	MaxBody int64         // largest body in bytes; 0 is 1 MiB
+	Stream  bool          // the handler reads Request.Body itself; else Request.PostBody holds it
+	Timeout time.Duration // for reading the body and answering; 0 is 30 s
+}
+
+// Request is one call: fasthttp's context, and who makes it. It is valid until
+// the handler returns.
+type Request struct {
+	*fasthttp.RequestCtx
+	Who  Principal
+	Face Face
+	srv  *Server
+}
