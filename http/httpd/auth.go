@@ -17,7 +17,7 @@ import (
 // What an Authenticator says of a caller that it lets not in.
 var (
 	ErrUnknown   = errors.New("nobody is known by that")   // 401
-	ErrRefused   = errors.New("the caller is refused")     // 403: known, but disabled
+	ErrRefused   = errors.New("the caller is refused")     // 401 too: known, but disabled
 	ErrThrottled = errors.New("too many wrong passwords")  // 429
 	errNoCreds   = errors.New("no certificate, no login")  // 401
 	errForeign   = errors.New("request of another origin") // 403
@@ -30,7 +30,7 @@ type Authenticator interface {
 	// whether it is revoked.
 	Certificate(ctx context.Context, chain []*x509.Certificate) (Principal, error)
 	// Password is for Basic. The password may also be the token of an
-	// invitation: then Via is "invite", and only enrollment is open.
+	// invitation: then Via is ViaInvite or ViaSpent, and only enrollment is open.
 	Password(ctx context.Context, user, password string) (Principal, error)
 	// Token is for Bearer and for the cookie of a session.
 	Token(ctx context.Context, token string) (Principal, error)
@@ -55,7 +55,7 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 			return s.byCertificate(ctx, c, chain)
 		}
 	}
-	if which == API && s.opts.CertificateOnly {
+	if which == Federation || which == API && s.opts.CertificateOnly {
 		return Principal{}, fmt.Errorf("%w: this port wants a client certificate", errNoCreds)
 	}
 	scheme, rest, _ := strings.Cut(string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
@@ -65,9 +65,8 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 		return Principal{}, errNoCreds
 	}
 	ip := address(ctx.RemoteAddr())
-	if left, full := s.fails.full(ip, time.Now()); full {
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(int(left.Seconds())+1))
-		return Principal{}, ErrThrottled
+	if err := s.throttled(ctx, ip); err != nil {
+		return Principal{}, err
 	}
 	var who Principal
 	var err error
@@ -86,6 +85,16 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 	}
 	s.noteFailure(ip, err)
 	return who, err
+}
+
+// throttled tells whether an address has shown too many wrong passwords.
+func (s *Server) throttled(ctx *fasthttp.RequestCtx, ip netip.Addr) error {
+	left, full := s.fails.full(ip, time.Now())
+	if !full {
+		return nil
+	}
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(int(left.Seconds())+1))
+	return ErrThrottled
 }
 
 func (s *Server) noteFailure(ip netip.Addr, err error) {
@@ -128,17 +137,21 @@ func (r *Route) may(who *Principal) bool {
 	if who.User == "" {
 		return r.Role == Public
 	}
-	if who.Via == "invite" && r.Role != Public && r.Faces != Enroll {
+	switch {
+	case r.Role == Public:
+		return true
+	case who.Via == ViaInvite && r.Faces != Enroll, who.Via == ViaSpent && !r.Spent:
 		return false // an invitation opens enrollment, and nothing else
 	}
 	switch r.Role {
-	case Public, User:
-		return true
+	case User:
+		return who.Role == User || who.Role == Writer || who.Role == Admin
 	case Writer:
 		return who.Role == Writer || who.Role == Admin
-	default:
+	case Admin:
 		return who.Role == Admin
 	}
+	return false
 }
 
 // admit finds out who calls and whether that is enough.
@@ -148,12 +161,19 @@ func (s *Server) admit(r *Request, route *Route) error {
 	case err == nil:
 		r.Who = who
 	case route.Role == Public: // whoever it is
-	case errors.Is(err, errNoCreds), errors.Is(err, ErrUnknown):
+		err = nil
+	}
+	if err == nil && route.Login {
+		err = s.throttled(r.RequestCtx, address(r.RemoteAddr()))
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, errNoCreds), errors.Is(err, ErrUnknown), errors.Is(err, ErrRefused):
 		if len(r.Request.Header.Peek(fasthttp.HeaderXRequestedWith)) == 0 { // else the page asks, not the browser
 			r.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, `Basic realm="takd"`)
 		}
 		return Unauthorized("%s: %v", badCredentials, err)
-	case errors.Is(err, ErrRefused), errors.Is(err, errForeign):
+	case errors.Is(err, errForeign):
 		return Forbidden("%v", err)
 	case errors.Is(err, ErrThrottled):
 		return fail(fasthttp.StatusTooManyRequests, 6, "%v: try again later", []any{ErrThrottled})
@@ -161,6 +181,9 @@ func (s *Server) admit(r *Request, route *Route) error {
 		return err
 	}
 	if !route.may(&r.Who) {
+		if r.Who.Via == ViaSpent {
+			return Unauthorized("%s: the invitation is used up", badCredentials)
+		}
 		return Forbidden("Access is denied: %s %s is not for you", route.Method, route.Path)
 	}
 	return nil

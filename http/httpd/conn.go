@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,10 +13,8 @@ import (
 
 // What a slow client may take.
 const (
-	handshakeTime = 10 * time.Second
-	requestTime   = 30 * time.Second // for headers, and a body that is not streamed
-	writeTime     = 60 * time.Second // for each part of an answer
-	acceptPause   = 5 * time.Millisecond
+	writeTime   = 60 * time.Second // for each part of an answer
+	acceptPause = 5 * time.Millisecond
 )
 
 // listener counts connections and puts TLS around them.
@@ -30,11 +29,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
 		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint // as net/http does
-				time.Sleep(acceptPause)
-				continue
+			if errors.Is(err, net.ErrClosed) {
+				return nil, err
 			}
-			return nil, err
+			time.Sleep(acceptPause) // out of descriptors, or a client that went at once
+			continue
 		}
 		c := &conn{raw: raw, gate: l.gate, ip: address(raw.RemoteAddr())}
 		if !l.gate.enter(c) {
@@ -71,16 +70,21 @@ type identity struct {
 	until time.Time
 }
 
+// Handshake is what fasthttp calls first. It has a deadline of its own.
+func (c *conn) Handshake() error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.gate.limits.Handshake)
+	err := c.HandshakeContext(ctx)
+	cancel()
+	if c.shaken.CompareAndSwap(false, true) {
+		c.gate.shaken(c)
+	}
+	return err
+}
+
 // Read shakes hands first.
 func (c *conn) Read(b []byte) (int, error) {
 	if !c.shaken.Load() {
-		ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
-		err := c.HandshakeContext(ctx)
-		cancel()
-		if c.shaken.CompareAndSwap(false, true) {
-			c.gate.shaken(c)
-		}
-		if err != nil {
+		if err := c.Handshake(); err != nil {
 			return 0, err
 		}
 	}

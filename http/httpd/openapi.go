@@ -1,10 +1,52 @@
 package httpd
 
 import (
+	"bytes"
 	"encoding/json"
+	"html/template"
 	"regexp"
 	"strings"
+
+	"github.com/valyala/fasthttp"
 )
+
+// documents are the routes that describe the others.
+func (s *Server) documents() []Route {
+	doc := func(r *Request) error {
+		b, err := OpenAPI(s.opts.Title, s.opts.Routes)
+		r.Reply(fasthttp.StatusOK, "application/json", b)
+		return err
+	}
+	row := func(path, summary string, h Handler) Route {
+		return Route{Method: fasthttp.MethodGet, Path: path, Faces: Everyday, Role: User, Tag: "Server", Summary: summary, Handler: h}
+	}
+	return []Route{
+		row("/openapi.json", "This document, OpenAPI 3.1.", doc),
+		row("/api/docs", "The routes as a page.", func(r *Request) error {
+			b, err := page(s.opts.Title, s.opts.Routes)
+			r.Reply(fasthttp.StatusOK, "text/html; charset=utf-8", b)
+			r.Response.Header.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; style-src 'unsafe-inline'")
+			return err
+		}),
+	}
+}
+
+var docs = template.Must(template.New("docs").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>{{.Title}} API</title>
+<style>body{font:15px sans-serif;margin:2em}td{padding:.2em 1em .2em 0;vertical-align:top}code{white-space:nowrap}</style>
+<h1>{{.Title}} API</h1><p>For programs: <a href="/openapi.json">openapi.json</a></p><table>
+{{range .Routes}}<tr><td>{{.Tag}}<td><code>{{.Method}} {{.Path}}</code><td>{{.Role}}<td>{{.Summary}}
+{{end}}</table></html>
+`))
+
+// page is the table for people.
+func page(title string, routes []Route) ([]byte, error) {
+	var b bytes.Buffer
+	err := docs.Execute(&b, struct {
+		Title  string
+		Routes []Route
+	}{title, routes})
+	return b.Bytes(), err
+}
 
 var parameter = regexp.MustCompile(`\{([a-zA-Z0-9_]+)(:[^}]*)?\}`)
 
@@ -24,7 +66,8 @@ func OpenAPI(title string, routes []Route) ([]byte, error) {
 			params = append(params, object{"name": q, "in": "query", "schema": object{"type": "string"}})
 		}
 		op := object{
-			"summary": r.Summary, "tags": []string{r.Tag}, "parameters": params,
+			"operationId": operation(r),
+			"summary":     r.Summary, "tags": []string{r.Tag}, "parameters": params,
 			"responses":   object{"200": object{"description": "Done."}, "default": object{"description": "An error: status, code and message."}},
 			"description": "For " + r.Role.String() + ", on " + strings.Join(r.Faces.ports(), " and ") + ".",
 		}
@@ -46,6 +89,11 @@ func OpenAPI(title string, routes []Route) ([]byte, error) {
 		}},
 		"security": []object{{"certificate": []string{}}, {"password": []string{}}, {"token": []string{}}},
 	})
+}
+
+// operation names a row: "get_Marti_api_version".
+func operation(r *Route) string {
+	return strings.ToLower(r.Method) + strings.NewReplacer("/", "_", "{", "", "}", "", ":*", "", ".", "_").Replace(r.Path)
 }
 
 // String names who a role is.

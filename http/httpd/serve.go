@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -38,6 +39,8 @@ func check(routes []Route) error {
 			errs = append(errs, fmt.Errorf("%w: route %q: want an upper-case verb and a path", ErrOptions, name))
 		case r.Handler == nil || r.Faces == 0:
 			errs = append(errs, fmt.Errorf("%w: route %q: want a handler and a face", ErrOptions, name))
+		case r.Role < Admin || r.Role > Public:
+			errs = append(errs, fmt.Errorf("%w: route %q: want a role", ErrOptions, name))
 		case seen[name]&r.Faces != 0:
 			errs = append(errs, fmt.Errorf("%w: route %q: is there twice", ErrOptions, name))
 		}
@@ -69,22 +72,8 @@ func (s *Server) router(which Face) *router.Router {
 	return rt
 }
 
-// unslashed answers a path with a slash at its end like the one without:
-// clients differ.
-func unslashed(next fasthttp.RequestHandler) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) {
-		if p := ctx.Path(); len(p) > 1 && p[len(p)-1] == '/' {
-			ctx.URI().SetPathBytes(bytes.TrimRight(p, "/"))
-		}
-		next(ctx)
-	}
-}
-
 func (s *Server) plain(e *Error) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) {
-		ctx.SetConnectionClose()
-		s.refuse(&Request{RequestCtx: ctx, srv: s}, e)
-	}
+	return func(ctx *fasthttp.RequestCtx) { s.refuseEarly(ctx, e) }
 }
 
 // broken answers what is not even a request.
@@ -96,10 +85,9 @@ func (s *Server) broken(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &small):
 		e = fail(fasthttp.StatusRequestHeaderFieldsTooLarge, 2, "headers: want at most %d bytes", []any{maxHeader})
 	case errors.As(err, &ne) && ne.Timeout():
-		e = fail(fasthttp.StatusRequestTimeout, 2, "request: want it within %v", []any{requestTime})
+		e = fail(fasthttp.StatusRequestTimeout, 2, "request: want it within %v", []any{s.opts.Limits.Request})
 	}
-	ctx.SetConnectionClose()
-	s.refuse(&Request{RequestCtx: ctx, srv: s}, e)
+	s.refuseEarly(ctx, e)
 }
 
 // handler is one row on one face.
@@ -111,14 +99,14 @@ func (s *Server) handler(which Face, route *Route) fasthttp.RequestHandler {
 	}
 	return func(ctx *fasthttp.RequestCtx) {
 		began := time.Now()
-		r := &Request{RequestCtx: ctx, Face: which, srv: s}
+		r := s.request(ctx, which)
 		s.answer(r, route)
 		s.finish(r)
 		d := time.Since(began)
 		took.Update(d.Seconds())
 		classes[min(ctx.Response.StatusCode()/100, 5)].Inc()
 		// Never the query: clients put passwords and tokens into it.
-		s.opts.Log.Debug("request", "method", route.Method, "path", route.Path, "status", ctx.Response.StatusCode(), "user", r.Who.User,
+		s.opts.Log.Debug("request", "id", r.ID, "method", route.Method, "path", route.Path, "status", ctx.Response.StatusCode(), "user", r.Who.User,
 			"peer", ctx.RemoteAddr(), "took", d)
 	}
 }
@@ -127,8 +115,9 @@ func (s *Server) handler(which Face, route *Route) fasthttp.RequestHandler {
 func (s *Server) answer(r *Request, route *Route) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.opts.Log.Error("panic in a handler", "route", route.Path, "panic", p, "stack", string(debug.Stack()))
+			s.opts.Log.Error("panic in a handler", "id", r.ID, "route", route.Path, "panic", p, "stack", string(debug.Stack()))
 			r.Response.Reset()
+			r.Response.Header.Set("X-Request-Id", r.ID)
 			s.refuse(r, &Error{Status: fasthttp.StatusInternalServerError, Code: 5, Message: "Internal Server Error"})
 		}
 	}()
@@ -144,6 +133,9 @@ func (s *Server) answer(r *Request, route *Route) {
 	if err != nil {
 		s.refuse(r, err)
 	}
+	if route.Login && r.Response.StatusCode() == fasthttp.StatusUnauthorized {
+		s.fails.note(address(r.RemoteAddr()), time.Now())
+	}
 }
 
 // readBody takes in the body, unless the handler does.
@@ -154,10 +146,17 @@ func (r *Request) readBody(route *Route) error {
 		r.SetConnectionClose()
 		return TooLarge("body: %d bytes; want at most %d", n, limit)
 	}
+	d := route.Timeout
 	if route.Stream {
-		d := route.Timeout
 		def(&d, streamTime)
-		return r.Conn().SetReadDeadline(time.Now().Add(d))
+	}
+	if d > 0 { // else that of the whole request holds
+		if err := r.Conn().SetReadDeadline(time.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	if route.Stream {
+		return nil
 	}
 	stream := r.RequestBodyStream()
 	if stream == nil {
@@ -165,9 +164,12 @@ func (r *Request) readBody(route *Route) error {
 	}
 	body, err := io.ReadAll(io.LimitReader(stream, limit+1))
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.SetConnectionClose()
+		return fail(fasthttp.StatusRequestTimeout, 2, "body: it takes too long", nil)
 	case err != nil:
 		r.SetConnectionClose()
-		return Bad("body: %v", err)
+		return Bad("body: cannot be read")
 	case int64(len(body)) > limit:
 		r.SetConnectionClose()
 		return TooLarge("body: want at most %d bytes", limit)
@@ -189,7 +191,7 @@ func (r *Request) Body() io.Reader {
 func (s *Server) refuse(r *Request, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
-		s.opts.Log.Error("request failed", "method", string(r.Method()), "path", string(r.Path()), "user", r.Who.User, "error", err)
+		s.opts.Log.Error("request failed", "id", r.ID, "method", string(r.Method()), "path", string(r.Path()), "user", r.Who.User, "error", err)
 		e = &Error{Status: fasthttp.StatusInternalServerError, Code: 5, Message: "Internal Server Error"}
 	}
 	name := strings.ToUpper(strings.ReplaceAll(fasthttp.StatusMessage(e.Status), " ", "_"))
@@ -203,7 +205,7 @@ func (s *Server) refuse(r *Request, err error) {
 
 func (s *Server) secure(r *Request) {
 	h := &r.Response.Header
-	h.Set(fasthttp.HeaderStrictTransportSecurity, "max-age=63072000; includeSubDomains")
+	h.Set(fasthttp.HeaderStrictTransportSecurity, "max-age=63072000")
 	h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
 	h.Set(fasthttp.HeaderXFrameOptions, "DENY")
 	h.Set(fasthttp.HeaderReferrerPolicy, "no-referrer")
@@ -235,12 +237,11 @@ func (s *Server) finish(r *Request) {
 		return
 	}
 	resp.Header.Add(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
-	h := &r.Request.Header
 	switch {
-	case h.HasAcceptEncoding("zstd"):
+	case r.Accepts("zstd"):
 		resp.Header.SetContentEncoding("zstd")
 		resp.SetBodyRaw(encoder.EncodeAll(body, nil))
-	case h.HasAcceptEncoding("gzip"):
+	case r.Accepts("gzip"):
 		resp.Header.SetContentEncoding("gzip")
 		resp.SetBodyRaw(fasthttp.AppendGzipBytesLevel(nil, body, fasthttp.CompressBestSpeed))
 	}
@@ -273,7 +274,7 @@ func (f Face) String() string {
 }
 
 var upgrader = websocket.FastHTTPUpgrader{
-	HandshakeTimeout: requestTime,
+	HandshakeTimeout: 30 * time.Second,
 	ReadBufferSize:   4 << 10,
 	WriteBufferSize:  4 << 10,
 	CheckOrigin:      sameOrigin,

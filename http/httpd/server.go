@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,11 +29,13 @@ var ErrOptions = errors.New("http options")
 
 // Limits bounds what callers can cost. The zero value of a field means its default.
 type Limits struct {
-	Conns      int           `yaml:"max_conns"         help:"Connections to one of the ports." default:"16384"`
+	Conns      int           `yaml:"max_conns"         help:"Connections, to all ports together." default:"16384"`
 	ConnsPerIP int           `yaml:"max_conns_per_ip"  help:"Of them from one IP address; a NAT may hide many clients." default:"2048"`
 	Handshakes int           `yaml:"handshakes_per_ip" help:"TLS handshakes under way from one IP address." default:"512"`
 	Logins     int           `yaml:"logins"            help:"Wrong passwords and tokens from one IP address in a minute; more are refused unread." default:"60"`
 	Idle       time.Duration `yaml:"idle"              help:"A kept connection without requests is closed after this." default:"2m"`
+	Request    time.Duration `yaml:"request"           help:"A request, with a body that is not a file, must have come after this." default:"30s"`
+	Handshake  time.Duration `yaml:"handshake"         help:"A TLS handshake must be done after this." default:"10s"`
 }
 
 // WithDefaults returns l with every zero field set to its default.
@@ -42,6 +45,8 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.Handshakes, 512)
 	def(&l.Logins, 60)
 	def(&l.Idle, 2*time.Minute)
+	def(&l.Request, 30*time.Second)
+	def(&l.Handshake, 10*time.Second)
 	return l
 }
 
@@ -65,8 +70,10 @@ func (l Limits) Validate() error {
 	between("max_conns_per_ip", l.ConnsPerIP, 1, l.Conns)
 	between("handshakes_per_ip", l.Handshakes, 1, 100_000)
 	between("logins", l.Logins, 1, 1_000_000)
-	if l.Idle < time.Second || l.Idle > time.Hour {
-		errs = append(errs, fmt.Errorf("%w: idle %s: want 1s to 1h", ErrOptions, l.Idle))
+	for field, d := range map[string]time.Duration{"idle": l.Idle, "request": l.Request, "handshake": l.Handshake} {
+		if d < 100*time.Millisecond || d > time.Hour {
+			errs = append(errs, fmt.Errorf("%w: %s %s: want 100ms to 1h", ErrOptions, field, d))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -89,7 +96,9 @@ type Server struct {
 	gate  gate
 	fails failures
 	epoch atomic.Uint64 // raised by Forget
+	calls atomic.Uint64 // requests, for their ids
 	stats *metrics.Set
+	stray *metrics.Counter // requests that reach no row of the table
 
 	mu    sync.Mutex
 	faces []*face
@@ -104,23 +113,16 @@ type face struct {
 }
 
 // New makes a server of the table. Two rows with the same verb, path and face
-// are an error, as is a row that is nowhere or answers nothing.
+// are an error, as is a row that is nowhere, for nobody, or answers nothing.
 func New(o Options) (*Server, error) {
 	o.Limits = o.Limits.WithDefaults()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, stats: metrics.NewSet()}
+	s.stray = s.stats.NewCounter("takd_http_requests_refused_early_total")
 	s.gate.limits, s.fails.limit = o.Limits, o.Limits.Logins
-	own := Route{
-		Method: "GET", Path: "/openapi.json", Faces: Everyday, Role: User, Tag: "Server", Summary: "This document.",
-		Handler: func(r *Request) error {
-			b, err := OpenAPI(s.opts.Title, s.opts.Routes)
-			r.Reply(fasthttp.StatusOK, "application/json", b)
-			return err
-		},
-	}
-	s.opts.Routes = append([]Route{own}, o.Routes...)
+	s.opts.Routes = slices.Concat(s.documents(), o.Routes)
 	return s, errors.Join(check(s.opts.Routes), o.Limits.Validate())
 }
 
@@ -145,13 +147,13 @@ func (s *Server) Listen(which Face, addr string, config func() *tls.Config) (net
 	}
 	f := &face{which: which, ln: &listener{Listener: raw, gate: &s.gate, config: config}, done: make(chan error, 1)}
 	f.http = &fasthttp.Server{
-		Handler:                      unslashed(s.router(which).Handler),
+		Handler:                      s.front(s.router(which).Handler),
 		ErrorHandler:                 s.broken,
 		Name:                         "takd",
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		Concurrency:                  s.opts.Limits.Conns,
-		ReadTimeout:                  requestTime,
+		ReadTimeout:                  s.opts.Limits.Request,
 		IdleTimeout:                  s.opts.Limits.Idle,
 		ReadBufferSize:               maxHeader,
 		MaxRequestBodySize:           defaultBody,

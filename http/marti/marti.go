@@ -75,10 +75,9 @@ func on(tag string, role httpd.Role, routes ...httpd.Route) []httpd.Route {
 	for i := range routes {
 		r := &routes[i]
 		r.Tag, r.Faces = tag, httpd.Everyday
-		if r.Role == httpd.Admin && r.Summary[0] != '!' {
+		if r.Role == 0 {
 			r.Role = role
 		}
-		r.Summary = strings.TrimPrefix(r.Summary, "!")
 	}
 	return routes
 }
@@ -90,7 +89,7 @@ func (a *api) server() []httpd.Route {
 		httpd.Route{Method: "GET", Path: "/Marti/api/version/info", Summary: "Version in parts.", Handler: a.versionInfo},
 		httpd.Route{Method: "GET", Path: "/Marti/api/node/id", Summary: "Id of this server.", Handler: a.nodeID},
 		httpd.Route{Method: "GET", Path: "/Marti/GetTime", Summary: "Time in Unix milliseconds.", Handler: getTime},
-		httpd.Route{Method: "GET", Path: "/Marti/api/util/isAdmin", Summary: "!Whether the caller is an administrator.", Handler: isAdmin},
+		httpd.Route{Method: "GET", Path: "/Marti/api/util/isAdmin", Role: httpd.Admin, Summary: "Whether the caller is an administrator.", Handler: isAdmin},
 		httpd.Route{Method: "GET", Path: "/Marti/api/util/user/roles", Summary: "Roles of the caller.", Handler: roles},
 		httpd.Route{Method: "GET", Path: "/files/api/config", Summary: "Largest upload in MB.", Handler: a.filesConfig},
 		httpd.Route{Method: "GET", Path: "/Marti/api/home", Summary: "Where the pages of this server begin.", Handler: home},

@@ -34,7 +34,7 @@ func (a *api) people() []httpd.Route {
 			Query: []string{"sortBy", "direction", "page", "limit"}, Handler: a.subscriptions,
 		},
 		httpd.Route{Method: "GET", Path: "/Marti/api/subscription/{uid}", Summary: "One connection.", Handler: a.subscription},
-		httpd.Route{Method: "DELETE", Path: "/Marti/api/subscriptions/delete/{uid}", Summary: "!Close a connection.", Handler: a.unsubscribe},
+		httpd.Route{Method: "DELETE", Path: "/Marti/api/subscriptions/delete/{uid}", Role: httpd.Admin, Summary: "Close a connection.", Handler: a.unsubscribe},
 	)
 }
 
@@ -108,13 +108,13 @@ func (l *list) reply(r *httpd.Request) {
 	defer l.mu.Unlock()
 	body, encoding := l.json, ""
 	if len(body) > 1<<10 {
-		switch h := &r.Request.Header; {
-		case h.HasAcceptEncoding("zstd"):
+		switch {
+		case r.Accepts("zstd"):
 			if l.zstd == nil {
 				l.zstd = encoder.EncodeAll(l.json, nil)
 			}
 			body, encoding = l.zstd, "zstd"
-		case h.HasAcceptEncoding("gzip"):
+		case r.Accepts("gzip"):
 			if l.gzip_ == nil {
 				l.gzip_ = fasthttp.AppendGzipBytesLevel(nil, l.json, fasthttp.CompressBestSpeed)
 			}
