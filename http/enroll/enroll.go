@@ -103,6 +103,7 @@ func (a *API) enrollment() []httpd.Route {
 		{Method: http.MethodGet, Path: "/Marti/api/tls/config", Summary: "What a certificate request must name.", Handler: a.config},
 		{Method: http.MethodPost, Path: "/Marti/api/tls/signClient/v2", Summary: "Sign a certificate request; XML or JSON.", Query: device, MaxBody: pki.MaxRequest, Handler: a.signV2},
 		{Method: http.MethodPost, Path: "/Marti/api/tls/signClient", Summary: "Sign a certificate request; PKCS#12.", Query: device, MaxBody: pki.MaxRequest, Handler: a.signV1},
+		{Method: http.MethodGet, Path: "/Marti/api/tls/profile/enrollment", Summary: "What a device that has enrolled is to set.", Query: device[:1], Spent: true, Handler: a.profile},
 		{Method: http.MethodGet, Path: "/Marti/api/tls/makeClientKeyStore", Summary: "Key and certificate as PKCS#12.", Query: []string{"cn", "clientUid", "password"}, Handler: a.keyStore},
 	})
 }
@@ -118,6 +119,10 @@ func (a *API) logins() []httpd.Route {
 		{Method: http.MethodPost, Path: "/logout", Summary: "Log out.", Handler: a.logout},
 		{Method: http.MethodPost, Path: "/login/refresh", Summary: "Prolong a login.", Handler: a.refresh},
 	})
+	for i := range routes {
+		r := &routes[i]
+		r.Login = r.Path == "/oauth/token" || r.Path == "/login" && r.Method == http.MethodPost
+	}
 	routes[len(routes)-1].Role = httpd.User
 	return routes
 }
@@ -131,7 +136,7 @@ func (a *API) invites() []httpd.Route {
 	})
 	// The handler asks for the token, since a link is all that a browser has.
 	link := &routes[len(routes)-1]
-	link.Faces, link.Role = httpd.Enroll, httpd.Public
+	link.Faces, link.Role, link.Login = httpd.Enroll, httpd.Public, true
 	return routes
 }
 

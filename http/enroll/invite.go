@@ -148,7 +148,7 @@ func (a *API) invitedPackage(r *httpd.Request) error {
 }
 
 func (a *API) pack(r *httpd.Request, user, token, kind string) (*pki.Issued, []byte, error) {
-	back, err := a.Auth.UseInvite(r.RequestCtx, user, token)
+	back, err := a.Auth.UseInvite(r.RequestCtx, user, token, "")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -112,7 +112,7 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(s.http.CloseIdleConnections)
 	s.serve(enroll.Deps{
 		Auth: s.store.Auth, Tokens: s.tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: log,
-		Site:    func() enroll.Site { return enroll.Site{Host: "tak.example.com", Name: "Test, server"} },
+		Site:    func() enroll.Site { return enroll.Site{Host: "tak.example.com", Name: "Test, server", APIPort: 9443} },
 		Options: func() enroll.Options { return s.opts },
 	}, log)
 	return s

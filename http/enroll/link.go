@@ -15,6 +15,7 @@ type Site struct {
 	Host       string // name or address
 	StreamPort int    // of the TLS stream; 0 is 8089
 	EnrollPort int    // 0 is 8446
+	APIPort    int    // 0 is 8443
 	Name       string // what clients show; Host if empty
 }
 

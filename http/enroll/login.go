@@ -21,7 +21,6 @@ type grant struct {
 	Token   string `json:"access_token"`
 	Type    string `json:"token_type"`
 	Expires int64  `json:"expires_in"` // seconds
-	Scope   string `json:"scope"`
 }
 
 // A grantError is its refusal, as RFC 6749 has it.
@@ -60,7 +59,7 @@ func (a *API) oauthToken(r *httpd.Request) error {
 	if site := string(r.Request.Header.Peek("Sec-Fetch-Site")); site == "" || site == "same-origin" || site == "none" {
 		setCookie(r, s.token, s.expires)
 	}
-	return r.JSON(http.StatusOK, grant{s.token, "Bearer", int64(a.Options().WithDefaults().Session.Seconds()), s.Role})
+	return r.JSON(http.StatusOK, grant{s.token, "Bearer", int64(a.Options().WithDefaults().Session.Seconds())})
 }
 
 // A session is who is logged in, for the UI.

@@ -26,7 +26,7 @@ func (a *API) config(r *httpd.Request) error {
 	var b bytes.Buffer
 	b.WriteString(`<?xml version="1.0" encoding="UTF-8" standalone="yes"?>` + "\n" +
 		`<ns2:certificateConfig xmlns="http://bbn.com/marti/xml/config" xmlns:ns2="com.bbn.marti.config"><nameEntries>`)
-	for _, e := range [][2]string{{"O", cmp.Or(a.PKI.Org(), "TAK")}, {"OU", pki.Unit}} {
+	for _, e := range [][2]string{{"O", cmp.Or(strings.TrimSpace(a.PKI.Org()), "TAK")}, {"OU", pki.Unit}} {
 		b.WriteString(`<nameEntry name="` + e[0] + `" value="`)
 		_ = xml.EscapeText(&b, []byte(e[1])) // a Buffer does not fail
 		b.WriteString(`"/>`)
@@ -129,7 +129,7 @@ func (a *API) sign(r *httpd.Request) (*pki.Signed, error) {
 		return nil, err
 	}
 	var signed *pki.Signed
-	err = a.invited(r, func() error {
+	err = a.invited(r, o.ClientUID, func() error {
 		signed, err = a.PKI.SignCSR(r.RequestCtx, csr, o)
 		return err
 	})
@@ -142,16 +142,20 @@ func (a *API) sign(r *httpd.Request) (*pki.Signed, error) {
 
 // device is what is known of the caller's device.
 func (a *API) device(r *httpd.Request) (pki.SignOptions, error) {
-	args := r.QueryArgs()
-	// ATAK and others write it differently.
-	uid := cmp.Or(string(args.Peek("clientUid")), string(args.Peek("clientUID")))
+	args, uid := r.QueryArgs(), clientUID(r)
 	if !pki.CleanClientUID(uid) {
 		return pki.SignOptions{}, httpd.Bad("clientUid: want at most 256 characters of text")
 	}
 	return pki.SignOptions{
 		User: r.Who.User, ClientUID: uid, Address: r.RemoteIP().String(),
-		Channels: args.Has("version") && len(args.Peek("version")) > 0, Validity: a.Options().WithDefaults().Validity,
+		Version: string(args.Peek("version")), Validity: a.Options().WithDefaults().Validity,
 	}, nil
+}
+
+// clientUID is that of the device. ATAK and others write it differently.
+func clientUID(r *httpd.Request) string {
+	args := r.QueryArgs()
+	return cmp.Or(string(args.Peek("clientUid")), string(args.Peek("clientUID")))
 }
 
 // keyStore makes the key, too, for clients that cannot.
@@ -172,7 +176,7 @@ func (a *API) keyStore(r *httpd.Request) error {
 	var der []byte
 	err = a.issueKey(r, func() (*pki.Issued, error) {
 		var issued *pki.Issued
-		err := a.invited(r, func() (err error) {
+		err := a.invited(r, o.ClientUID, func() (err error) {
 			issued, der, err = a.PKI.IssueKeyStore(r.RequestCtx, o, password)
 			return err
 		})
@@ -210,15 +214,15 @@ func busy() error {
 
 // invited runs issue, and where the caller showed an invitation takes one use of
 // it: only certificates count, and one that was not issued is given back.
-func (a *API) invited(r *httpd.Request, issue func() error) error {
+func (a *API) invited(r *httpd.Request, clientUID string, issue func() error) error {
 	token := shown(r)
 	back := func(context.Context) error { return nil }
 	if auth.LooksLikeInvite(token) {
-		use, err := a.Auth.UseInvite(r.RequestCtx, r.Who.User, token)
+		use, err := a.Auth.UseInvite(r.RequestCtx, r.Who.User, token, clientUID)
 		switch {
 		case err == nil:
 			back = use
-		case errors.Is(err, auth.ErrNotFound) && r.Who.Via != ViaInvite:
+		case errors.Is(err, auth.ErrNotFound) && r.Who.Via != httpd.ViaInvite:
 			// A password of that form.
 		default:
 			return err
@@ -230,9 +234,6 @@ func (a *API) invited(r *httpd.Request, issue func() error) error {
 	}
 	return err
 }
-
-// ViaInvite is Principal.Via of who showed an invitation's token.
-const ViaInvite = "invite"
 
 // shown is the password or token in the Authorization header.
 func shown(r *httpd.Request) string {

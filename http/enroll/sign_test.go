@@ -233,7 +233,7 @@ func TestSignHostile(t *testing.T) {
 	if err := s.store.Auth.SetDisabled(t.Context(), "ann", true); err != nil {
 		t.Fatal(err)
 	}
-	a := s.do(call{method: http.MethodPost, path: signV2, user: "ann", password: "ann's password", body: csr(t, "ann"), status: http.StatusForbidden})
+	a := s.do(call{method: http.MethodPost, path: signV2, user: "ann", password: "ann's password", body: csr(t, "ann"), status: http.StatusUnauthorized})
 	_ = a
 }
 
@@ -250,7 +250,9 @@ func TestInvitedPhone(t *testing.T) {
 	step(bob, http.MethodGet, config, nil, http.StatusOK)
 	step(bob, http.MethodPost, signV2, csr(t, "mallory"), http.StatusForbidden) // uses nothing
 	step(bob, http.MethodPost, signV2, []byte("x"), http.StatusBadRequest)
-	a := step(bob, http.MethodPost, signV2, csr(t, "bob"), http.StatusOK)
+	const profile = "/Marti/api/tls/profile/enrollment"
+	step(bob, http.MethodGet, profile+"?clientUid=ANDROID-1", nil, http.StatusOK) // the invitation is open
+	a := step(bob, http.MethodPost, signV2+"?clientUid=ANDROID-1&version=5.6", csr(t, "bob"), http.StatusOK)
 	var e enrollment
 	if err := xml.Unmarshal(a.body, &e); err != nil {
 		t.Fatal(err)
@@ -259,17 +261,26 @@ func TestInvitedPhone(t *testing.T) {
 	if p, err := s.store.Auth.PrincipalForCertificate(t.Context(), leaf); err != nil || p.User != "Bob" || !slices.Equal(p.In, []string{"Blue"}) {
 		t.Errorf("PrincipalForCertificate = %v, %v", p, err)
 	}
-	step(bob, http.MethodGet, config, nil, http.StatusOK) // as the profile after it
-	step(bob, http.MethodPost, signV2, csr(t, "bob"), http.StatusUnauthorized)
+	if got := step(bob, http.MethodGet, profile+"?clientUid=ANDROID-1", nil, http.StatusOK); got.header.Get("Content-Disposition") != "attachment; filename=profile.zip" {
+		t.Errorf("Content-Disposition %q", got.header.Get("Content-Disposition"))
+	}
+	step(call{bearer: token}, http.MethodGet, profile, nil, http.StatusOK) // a client that names no device
+	step(bob, http.MethodGet, profile+"?clientUid=ANDROID-2", nil, http.StatusUnauthorized)
+	step(bob, http.MethodGet, config, nil, http.StatusUnauthorized)
+	step(bob, http.MethodPost, signV2+"?clientUid=ANDROID-1", csr(t, "bob"), http.StatusUnauthorized)
 	step(call{bearer: token}, http.MethodPost, signV1, csr(t, "bob"), http.StatusUnauthorized)
 	step(bob, http.MethodGet, "/Marti/api/tls/makeClientKeyStore", nil, http.StatusUnauthorized)
 	step(bob, http.MethodGet, "/invite/package.zip?token="+token, nil, http.StatusUnauthorized)
-	step(bob, http.MethodPost, "/login/refresh", nil, http.StatusForbidden) // no way to a session
+	step(bob, http.MethodPost, "/login/refresh", nil, http.StatusUnauthorized) // no way to a session
 	if n := len(s.enrolled("Bob")); n != 1 {
 		t.Errorf("%d certificates of one invitation", n)
 	}
 	if strings.Contains(s.log.String(), token) {
 		t.Error("the log holds the token")
+	}
+
+	if got := s.enrolled("Bob"); got[0].ClientVersion != "5.6" || got[0].ClientUID != "ANDROID-1" {
+		t.Errorf("on record: %+v", got[0])
 	}
 
 	bearer := call{bearer: s.invite(auth.NewInvite{User: "Bob", Uses: 2})}

@@ -32,8 +32,8 @@ const (
 	MaxInviteUses     = 10_000
 	maxInvites        = 20_000
 	maxLabel          = 200
-	// inviteTail is how long a token may still read after a certificate was issued
-	// with it: clients fetch their profile with the same token.
+	// inviteTail is how long a token still fetches the profile of the device that got
+	// a certificate with it: clients do so with the same token.
 	inviteTail = 10 * time.Minute
 	// keepInvites is how long those that are over stay in the list.
 	keepInvites = 30 * 24 * time.Hour

@@ -35,9 +35,19 @@ func wantInvite(t *testing.T, b bench, user, token string, want error) {
 	}
 }
 
+func wantSpent(t *testing.T, b bench, token, uid string, want bool) {
+	t.Helper()
+	if got, err := b.InviteSpentBy(t.Context(), token, uid); got != want || err != nil {
+		t.Errorf("InviteSpentBy(%q) = %v, %v; want %v", uid, got, err, want)
+	}
+	if p, err := b.PrincipalForSpentInvite(t.Context(), "ann", token); want && (err != nil || p.Role != auth.RoleReadonly) {
+		t.Errorf("PrincipalForSpentInvite = %v, %v", p, err)
+	}
+}
+
 func wantUse(t *testing.T, b bench, token string, want error) func() {
 	t.Helper()
-	back, err := b.UseInvite(t.Context(), "", token)
+	back, err := b.UseInvite(t.Context(), "", token, "uid-1")
 	if !errors.Is(err, want) {
 		t.Errorf("UseInvite = %v, want %v", err, want)
 	}
@@ -104,12 +114,22 @@ func TestInviteUses(t *testing.T) {
 	wantUse(t, b, token, nil)
 	groups("Old") // only the first use adds groups
 	wantUse(t, b, token, nil)
-	if back, err := b.UseInvite(t.Context(), "", token); !errors.Is(err, auth.ErrInviteUsed) || back != nil {
+	if back, err := b.UseInvite(t.Context(), "", token, "uid-1"); !errors.Is(err, auth.ErrInviteUsed) || back != nil {
 		t.Errorf("third use = %v, want %v", err, auth.ErrInviteUsed)
 	}
-	wantInvite(t, b, "ann", token, nil) // the profile is read after the certificate
-	b.shift(t, "used_at", -time.Hour)
 	wantInvite(t, b, "ann", token, auth.ErrInviteUsed)
+	wantSpent(t, b, token, "uid-1", true) // the profile is read after the certificate
+	wantSpent(t, b, token, "", true)
+	wantSpent(t, b, token, "uid-2", false)
+	b.shift(t, "expires_at", -25*time.Hour)
+	wantSpent(t, b, token, "uid-1", true) // the certificate came in time
+	if _, err := b.db.ExecContext(t.Context(), "UPDATE invite_uses SET used_at = used_at - 601000"); err != nil {
+		t.Fatal(err)
+	}
+	wantSpent(t, b, token, "uid-1", false)
+	if _, err := b.PrincipalForSpentInvite(t.Context(), "ann", token); !errors.Is(err, auth.ErrInviteUsed) {
+		t.Errorf("after eleven minutes: %v, want ErrInviteUsed", err)
+	}
 }
 
 // shift moves a time of all invitations.
@@ -136,7 +156,7 @@ func TestInviteEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantInvite(t, b, "ann", token, auth.ErrDisabled)
-	if _, err := b.UseInvite(t.Context(), "ann", token); !errors.Is(err, auth.ErrDisabled) {
+	if _, err := b.UseInvite(t.Context(), "ann", token, "uid-1"); !errors.Is(err, auth.ErrDisabled) {
 		t.Errorf("UseInvite of a disabled user = %v", err)
 	}
 	if _, _, err := b.AddInvite(t.Context(), auth.NewInvite{User: "ann"}); !errors.Is(err, auth.ErrInvalid) {
@@ -148,7 +168,7 @@ func TestInviteEnds(t *testing.T) {
 	wantInvite(t, b, "ann", token, nil)
 	b.shift(t, "expires_at", -25*time.Hour)
 	wantInvite(t, b, "ann", token, auth.ErrInviteExpired)
-	if _, err := b.UseInvite(t.Context(), "ann", token); !errors.Is(err, auth.ErrInviteExpired) {
+	if _, err := b.UseInvite(t.Context(), "ann", token, "uid-1"); !errors.Is(err, auth.ErrInviteExpired) {
 		t.Errorf("UseInvite of an expired one = %v", err)
 	}
 	_, token = b.invite(t, auth.NewInvite{User: "ann"})
@@ -168,7 +188,7 @@ func TestInviteRace(t *testing.T) {
 	won := 0
 	for range 12 {
 		wg.Go(func() {
-			_, err := b.UseInvite(t.Context(), "ann", token)
+			_, err := b.UseInvite(t.Context(), "ann", token, "uid-1")
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -13,9 +14,9 @@ import (
 	"takd/store/meta"
 )
 
-// PrincipalForInvite tells who the holder of an invitation is, until it is over
-// and for some minutes after its last use. It changes nothing: UseInvite does. An
-// empty user takes whoever was invited; else the name must match, in any case.
+// PrincipalForInvite tells who the holder of an invitation is, until it is over.
+// It changes nothing: UseInvite does. An empty user takes whoever was invited;
+// else the name must match, in any case.
 //
 // The caller has only been invited: the role is never more than readonly, and what
 // it may call should be no more than enrollment.
@@ -27,6 +28,70 @@ func (s *Service) PrincipalForInvite(ctx context.Context, user, token string) (P
 	if err != nil {
 		return Principal{}, err
 	}
+	if err := row.open(s.now()); err != nil {
+		return Principal{}, err
+	}
+	return s.invited(ctx, row)
+}
+
+// PrincipalForSpentInvite is for an invitation that is over, but gave somebody a
+// certificate in the last minutes: ATAK fetches its profile with the same token,
+// and forgets its certificate where that is refused. Such a token must open
+// nothing else, and that only for the device that InviteSpentBy knows.
+//
+// Errors: those of PrincipalForInvite; ErrInviteUsed also while it is open.
+func (s *Service) PrincipalForSpentInvite(ctx context.Context, user, token string) (Principal, error) {
+	row, err := s.findInvite(ctx, s.db, user, token)
+	if err != nil {
+		return Principal{}, err
+	}
+	spent, err := s.recentUses(row).Exists(ctx)
+	if err != nil {
+		return Principal{}, fmt.Errorf("read invitation: %w", err)
+	}
+	if !spent {
+		return Principal{}, fmt.Errorf("%w: for %q", ErrInviteUsed, row.UserName)
+	}
+	return s.invited(ctx, row)
+}
+
+// InviteSpentBy tells whether the device with clientUID got a certificate with an
+// invitation in the last minutes. Clients that send no uid are any device.
+func (s *Service) InviteSpentBy(ctx context.Context, token, clientUID string) (bool, error) {
+	row, err := s.findInvite(ctx, s.db, "", token)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	q := s.recentUses(row)
+	if clientUID != "" {
+		q = q.Where("client_uid = ?", clientUID)
+	}
+	spent, err := q.Exists(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read invitation: %w", err)
+	}
+	return spent, nil
+}
+
+func (s *Service) recentUses(row inviteRow) *bun.SelectQuery {
+	return s.db.NewSelect().Model((*inviteUse)(nil)).Where("invite_id = ?", row.ID).Where("used_at >= ?", s.now().Add(-inviteTail).UnixMilli())
+}
+
+// inviteUse is a row of its table.
+type inviteUse struct {
+	bun.BaseModel `bun:"table:invite_uses"`
+
+	ID        string `bun:",pk"`
+	InviteID  string
+	ClientUID string `bun:"client_uid"`
+	UsedAt    int64
+}
+
+// invited is who a row is for, as far as the account goes.
+func (s *Service) invited(ctx context.Context, row inviteRow) (Principal, error) {
 	a, err := s.account(ctx, row.UserName, false)
 	if err != nil {
 		return Principal{}, err
@@ -37,22 +102,18 @@ func (s *Service) PrincipalForInvite(ctx context.Context, user, token string) (P
 	if !a.known {
 		return Principal{}, fmt.Errorf("invitation: %w", ErrNotFound)
 	}
-	now := s.now()
-	if row.UsedAt == 0 || now.Sub(time.UnixMilli(row.UsedAt)) > inviteTail {
-		if err := row.open(now); err != nil {
-			return Principal{}, err
-		}
-	}
 	p := a.principal
 	p.Role, p.In = RoleReadonly, nil
 	return p, nil
 }
 
-// UseInvite takes one use of an invitation, for a certificate that is issued next.
+// UseInvite takes one use of an invitation, for a certificate that is issued next
+// to the device with clientUID.
 // back gives it back where that fails. At its first use the user gets the groups
 // of the invitation that still exist. Errors are those of PrincipalForInvite.
-func (s *Service) UseInvite(ctx context.Context, user, token string) (back func(context.Context) error, err error) {
+func (s *Service) UseInvite(ctx context.Context, user, token, clientUID string) (back func(context.Context) error, err error) {
 	var row inviteRow
+	use := inviteUse{ID: rand.Text(), ClientUID: clientUID}
 	regrouped := false
 	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if row, err = s.findInvite(ctx, tx, user, token); err != nil {
@@ -74,6 +135,10 @@ func (s *Service) UseInvite(ctx context.Context, user, token string) (back func(
 				return err
 			}
 		}
+		use.InviteID, use.UsedAt = row.ID, now.UnixMilli()
+		if _, err := tx.NewInsert().Model(&use).Exec(ctx); err != nil {
+			return err
+		}
 		_, err := tx.NewUpdate().Model((*inviteRow)(nil)).Set("uses = uses + 1").Set("used_at = ?", now.UnixMilli()).
 			Where("id = ?", row.ID).Exec(ctx)
 		return err
@@ -85,8 +150,13 @@ func (s *Service) UseInvite(ctx context.Context, user, token string) (back func(
 		s.changed(row.UserName)
 	}
 	return func(ctx context.Context) error {
-		_, err := s.db.NewUpdate().Model((*inviteRow)(nil)).Set("uses = uses - 1").
-			Where("id = ?", row.ID).Where("uses > 0").Exec(ctx)
+		err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.NewDelete().Model(&use).WherePK().Exec(ctx); err != nil {
+				return err
+			}
+			_, err := tx.NewUpdate().Model((*inviteRow)(nil)).Set("uses = uses - 1").Where("id = ?", row.ID).Where("uses > 0").Exec(ctx)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("give back invitation: %w", err)
 		}

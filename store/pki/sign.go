@@ -46,7 +46,7 @@ type SignOptions struct {
 	User      string        // the common name, which the request must have, in any case
 	ClientUID string        // of the device
 	Address   string        // that the request came from
-	Channels  bool          // the client told its version: mark the certificate as the official server does
+	Version   string        // of the client; not "": mark the certificate as the official server does, for channels
 	Validity  time.Duration // 0 is EnrollLife
 }
 
@@ -147,7 +147,7 @@ func (a *Authority) SignCSR(ctx context.Context, csr *x509.CertificateRequest, o
 		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment
 	}
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if o.Channels {
+	if o.Version != "" {
 		tmpl.UnknownExtKeyUsage = []asn1.ObjectIdentifier{oidChannels}
 	}
 	leaf, err := sign(tmpl, a.ca, csr.PublicKey, a.key)
@@ -155,7 +155,7 @@ func (a *Authority) SignCSR(ctx context.Context, csr *x509.CertificateRequest, o
 		return nil, err
 	}
 	row := newRow(leaf, "client")
-	if err := a.record(ctx, row, o.ClientUID, o.Address); err != nil {
+	if err := a.record(ctx, row, device{o.ClientUID, o.Address, o.Version}); err != nil {
 		return nil, err
 	}
 	a.log.Info("certificate issued", "name", row.Name, "kind", row.Kind, "serial", row.Serial, "not_after", leaf.NotAfter,
@@ -178,24 +178,29 @@ func CleanClientUID(uid string) bool {
 type certRow struct {
 	meta.Certificate `bun:",extend"`
 
-	ClientUID string `bun:"client_uid"`
-	Address   string
+	ClientUID     string `bun:"client_uid"`
+	Address       string
+	ClientVersion string
 }
 
-func (a *Authority) record(ctx context.Context, row meta.Certificate, clientUID, address string) error {
-	full := certRow{Certificate: row, ClientUID: clientUID, Address: address[:min(len(address), maxAddress)]}
+// device is what is known of who asked for a certificate.
+type device struct{ uid, address, version string }
+
+func (a *Authority) record(ctx context.Context, row meta.Certificate, d device) error {
+	full := certRow{Certificate: row, ClientUID: d.uid, Address: d.address[:min(len(d.address), maxAddress)], ClientVersion: clipped(strings.ToValidUTF8(d.version, ""))}
 	if _, err := a.db.NewInsert().Model(&full).Exec(ctx); err != nil {
 		return fmt.Errorf("record certificate %s: %w", row.Name, err)
 	}
 	return nil
 }
 
-// Enrolled is a certificate with the device that asked for it. Both are empty
+// Enrolled is a certificate with the device that asked for it, which is empty
 // where an operator issued it.
 type Enrolled struct {
 	Cert
-	ClientUID string `json:"client_uid"`
-	Address   string `json:"address"`
+	ClientUID     string `json:"client_uid"`
+	Address       string `json:"address"`
+	ClientVersion string `json:"client_version"`
 }
 
 // ListEnrolled is List with the devices.
@@ -206,7 +211,7 @@ func (a *Authority) ListEnrolled(ctx context.Context) ([]Enrolled, error) {
 	}
 	all := make([]Enrolled, 0, len(rows))
 	for _, r := range rows {
-		all = append(all, Enrolled{Cert: fromRow(r.Certificate), ClientUID: r.ClientUID, Address: r.Address})
+		all = append(all, Enrolled{Cert: fromRow(r.Certificate), ClientUID: r.ClientUID, Address: r.Address, ClientVersion: r.ClientVersion})
 	}
 	return all, nil
 }

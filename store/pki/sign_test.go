@@ -165,7 +165,7 @@ func TestSignedCertificate(t *testing.T) {
 	s := newSite(t)
 	body := newCSR(t, "ann", ecKey(t, elliptic.P256()))
 	plain := s.sign(t, body, pki.SignOptions{User: "ann", ClientUID: "it's a uid", Address: "192.0.2.9"})
-	marked := s.sign(t, body, pki.SignOptions{User: "ann", Channels: true, Validity: time.Hour})
+	marked := s.sign(t, body, pki.SignOptions{User: "ann", Version: "5.6", Validity: time.Hour})
 	if len(plain.Leaf.UnknownExtKeyUsage) != 0 || len(marked.Leaf.UnknownExtKeyUsage) != 1 || marked.Leaf.UnknownExtKeyUsage[0].String() != "1.2.840.113549.1.9.7" {
 		t.Errorf("further usages %v and %v", plain.Leaf.UnknownExtKeyUsage, marked.Leaf.UnknownExtKeyUsage)
 	}

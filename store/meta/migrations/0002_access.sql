@@ -3,6 +3,7 @@
 -- The device that asked for a certificate, and from where.
 ALTER TABLE certificates ADD COLUMN client_uid TEXT NOT NULL DEFAULT '';
 ALTER TABLE certificates ADD COLUMN address    TEXT NOT NULL DEFAULT '';
+ALTER TABLE certificates ADD COLUMN client_version TEXT NOT NULL DEFAULT '';
 
 -- Invitations. Only the SHA-256 of a token is kept. Groups are one a line.
 CREATE TABLE invites (
@@ -21,6 +22,15 @@ CREATE TABLE invites (
 );
 CREATE INDEX invites_user ON invites (user_name);
 CREATE INDEX invites_expires ON invites (expires_at);
+
+-- Which device got a certificate with an invitation: its profile is for that one.
+CREATE TABLE invite_uses (
+    id         TEXT   NOT NULL PRIMARY KEY,
+    invite_id  TEXT   NOT NULL REFERENCES invites (id) ON DELETE CASCADE,
+    client_uid TEXT   NOT NULL,
+    used_at    BIGINT NOT NULL
+);
+CREATE INDEX invite_uses_invite ON invite_uses (invite_id);
 
 -- Access tokens that were revoked before they expired.
 CREATE TABLE revoked_tokens (

@@ -44,9 +44,9 @@ func (i identities) Certificate(ctx context.Context, chain []*x509.Certificate) 
 // Password implements httpd.Authenticator.
 func (i identities) Password(ctx context.Context, user, password string) (httpd.Principal, error) {
 	if auth.LooksLikeInvite(password) {
-		p, err := i.auth.PrincipalForInvite(ctx, user, password)
-		if !errors.Is(err, auth.ErrNotFound) {
-			return caller(p, "invite", err)
+		p, err := i.invite(ctx, user, password)
+		if !errors.Is(err, httpd.ErrUnknown) || !errors.Is(err, auth.ErrNotFound) {
+			return p, err
 		}
 	}
 	p, err := i.auth.PrincipalForPassword(ctx, user, password)
@@ -56,8 +56,7 @@ func (i identities) Password(ctx context.Context, user, password string) (httpd.
 // Token implements httpd.Authenticator.
 func (i identities) Token(ctx context.Context, token string) (httpd.Principal, error) {
 	if auth.LooksLikeInvite(token) {
-		p, err := i.auth.PrincipalForInvite(ctx, "", token)
-		return caller(p, "invite", err)
+		return i.invite(ctx, "", token)
 	}
 	user, err := i.tokens.Verify(ctx, token)
 	if err != nil {
@@ -65,6 +64,16 @@ func (i identities) Token(ctx context.Context, token string) (httpd.Principal, e
 	}
 	p, err := i.auth.Principal(ctx, user)
 	return caller(p, "", err)
+}
+
+// invite is who shows the token of an invitation, open or just spent.
+func (i identities) invite(ctx context.Context, user, token string) (httpd.Principal, error) {
+	p, err := i.auth.PrincipalForInvite(ctx, user, token)
+	if !errors.Is(err, auth.ErrInviteUsed) && !errors.Is(err, auth.ErrInviteExpired) {
+		return caller(p, httpd.ViaInvite, err)
+	}
+	p, err = i.auth.PrincipalForSpentInvite(ctx, user, token)
+	return caller(p, httpd.ViaSpent, err)
 }
 
 func caller(p auth.Principal, via string, err error) (httpd.Principal, error) {
@@ -178,7 +187,7 @@ func (s *Server) site() enroll.Site {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.api != nil {
-		site.EnrollPort = port(s.api.addrs["enroll"])
+		site.EnrollPort, site.APIPort = port(s.api.addrs["enroll"]), port(s.api.addrs["https"])
 	}
 	return site
 }
