@@ -2,11 +2,14 @@ package marti
 
 import (
 	"encoding/json"
+	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
 
 	"takd/http/httpd"
+	"takd/store/auth"
 )
 
 const (
@@ -19,10 +22,10 @@ const (
 func (a *api) groupRoutes() []httpd.Route {
 	return on("Groups", httpd.User,
 		httpd.Route{
-			Method: "GET", Path: "/Marti/api/groups/all", Summary: "Groups of the caller, one entry for each direction.",
+			Method: "GET", Path: "/Marti/api/groups/all", Summary: "Groups of the caller: with useCache both directions with what is switched on, else those it receives from; all for administrators.",
 			Query: []string{"useCache", "sendLatestSA", "clientUid"}, Handler: a.groupsAll,
 		},
-		httpd.Route{Method: "GET", Path: "/Marti/api/groups/active", Summary: "The same.", Query: []string{"clientUid"}, Handler: a.groupsAll},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/active", Summary: "Groups of the caller, both directions, with what is switched on.", Query: []string{"clientUid"}, Handler: a.active},
 		httpd.Route{
 			Method: "PUT", Path: "/Marti/api/groups/active", Summary: "Switch groups of the caller on and off, for one device or all.",
 			Query: []string{"clientUid"}, MaxBody: maxGroups, Handler: a.setActive,
@@ -32,8 +35,8 @@ func (a *api) groupRoutes() []httpd.Route {
 			Query: []string{"clientUid"}, MaxBody: maxGroups, Handler: a.setActiveBits,
 		},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/groupCacheEnabled", Summary: "Whether groups can be switched: yes.", Handler: cacheEnabled},
-		httpd.Route{Method: "GET", Path: "/Marti/api/groups/members", Summary: "Number of groups of the caller.", Query: []string{"groupNameFilter"}, Handler: a.members},
-		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Summary: "Groups of the caller.", Handler: a.groupsAll},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/members", Summary: "Number of users in a group of the caller.", Query: []string{"groupNameFilter"}, Handler: a.members},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Role: httpd.Admin, Summary: "Groups of a user.", Query: []string{"username"}, Handler: a.groupsOf},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/{name}/{direction}", Summary: "One group.", Handler: a.oneGroup},
 	)
 }
@@ -97,12 +100,57 @@ func (a *api) mine(r *httpd.Request) ([]group, error) {
 	return known.entries(r.Who.In, r.Who.Out, in, out), nil
 }
 
+// groupsAll answers clients, which say useCache, and lists of groups, which do not.
 func (a *api) groupsAll(r *httpd.Request) error {
+	if r.QueryArgs().GetBool("useCache") {
+		return a.active(r)
+	}
+	list, err := a.mine(r)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(g group) bool { return g.Direction != "OUT" })
+	if r.Who.Role == httpd.Admin {
+		known, err := a.known(r)
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			if !slices.Contains(r.Who.Out, name) {
+				others = append(others, name)
+			}
+		}
+		list = append(list, known.entries(nil, others, nil, others)...)
+	}
+	return r.Envelope(groupType, list)
+}
+
+func (a *api) active(r *httpd.Request) error {
 	list, err := a.mine(r)
 	if err != nil {
 		return err
 	}
 	return r.Envelope(groupType, list)
+}
+
+func (a *api) groupsOf(r *httpd.Request) error {
+	p, err := a.Auth.Principal(r.RequestCtx, string(r.QueryArgs().Peek("username")))
+	if errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrDisabled) {
+		return httpd.NotFound("Not Found: there is no such user")
+	}
+	if err != nil {
+		return err
+	}
+	known, err := a.known(r)
+	if err != nil {
+		return err
+	}
+	in, out, err := a.Contact.Active(r.RequestCtx, p.User, "", p.In, p.Out)
+	if err != nil {
+		return err
+	}
+	return r.Envelope(groupType, known.entries(p.In, p.Out, in, out))
 }
 
 func (a *api) oneGroup(r *httpd.Request) error {
@@ -111,7 +159,7 @@ func (a *api) oneGroup(r *httpd.Request) error {
 		return err
 	}
 	for _, g := range list {
-		if g.Name == r.UserValue("name") && g.Direction == r.UserValue("direction") {
+		if g.Name == r.Param("name") && g.Direction == r.Param("direction") {
 			return r.Envelope(groupType, g)
 		}
 	}
@@ -121,12 +169,29 @@ func (a *api) oneGroup(r *httpd.Request) error {
 func cacheEnabled(r *httpd.Request) error { return r.Envelope("java.lang.Boolean", true) }
 
 func (a *api) members(r *httpd.Request) error {
-	return r.Envelope("java.lang.Integer", len(r.Who.Out))
+	name := string(r.QueryArgs().Peek("groupNameFilter"))
+	n := 0
+	if slices.Contains(r.Who.Out, name) || r.Who.Role == httpd.Admin {
+		all, err := a.Auth.Groups(r.RequestCtx)
+		if err != nil {
+			return err
+		}
+		for _, g := range all {
+			if g.Name == name {
+				n = max(g.In, g.Out)
+			}
+		}
+	}
+	return r.Envelope("java.lang.Integer", n)
 }
 
 // setActive switches groups. What the list does not name stays as it is.
 func (a *api) setActive(r *httpd.Request) error {
-	var list []group
+	var list []struct { // the rest differs: ATAK sends created as a number
+		Name      string `json:"name"`
+		Direction string `json:"direction"`
+		Active    bool   `json:"active"`
+	}
 	if err := json.Unmarshal(r.PostBody(), &list); err != nil {
 		return httpd.Bad("body: want a list of groups with name, direction and active")
 	}
@@ -185,7 +250,7 @@ func (a *api) switchGroups(r *httpd.Request, on func(group) bool, complain func(
 	if err := a.Contact.SetActive(r.RequestCtx, r.Who.User, device, r.Who.In, r.Who.Out, in, out); err != nil {
 		return err
 	}
-	a.Live.SetActive(r.Who.User, device, in, out)
+	a.Live.Regroup(r.RequestCtx, r.Who.User)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

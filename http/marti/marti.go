@@ -7,6 +7,7 @@ package marti
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -43,9 +44,10 @@ type Live interface {
 	Clients() []Client
 	// Kick closes a connection and reports whether there was one.
 	Kick(id uint64) bool
-	// SetActive gives the sessions of a user with this uid, or all of the user's
-	// with "", the groups that are switched on.
-	SetActive(user, uid string, in, out []string)
+	// Regroup has the sessions of a user take the groups that are switched on now.
+	Regroup(ctx context.Context, user string)
+	// Settle records who has left since it was last called.
+	Settle(ctx context.Context)
 }
 
 // Deps is what the API needs.
@@ -57,6 +59,7 @@ type Deps struct {
 	Version string
 	Upload  func() int // largest upload in MB
 	Audit   func(ctx context.Context, actor, action, detail string) error
+	Log     *slog.Logger
 }
 
 type api struct {
@@ -101,7 +104,7 @@ func (a *api) server() []httpd.Route {
 }
 
 func (a *api) version(r *httpd.Request) error {
-	r.Text("TAK Server " + a.Version + "\n")
+	r.Text("TAK Server " + a.Version) // ATAK looks for these words
 	return nil
 }
 
@@ -151,7 +154,8 @@ func (a *api) nodeID(r *httpd.Request) error {
 }
 
 func getTime(r *httpd.Request) error {
-	return r.JSON(http.StatusOK, map[string]string{"time": strconv.FormatInt(time.Now().UnixMilli(), 10)})
+	r.Reply(http.StatusOK, "application/json", []byte(`{ "time" : "`+strconv.FormatInt(time.Now().UnixMilli(), 10)+`" }`))
+	return nil
 }
 
 func isAdmin(r *httpd.Request) error { return r.JSON(http.StatusOK, true) }
@@ -159,11 +163,11 @@ func isAdmin(r *httpd.Request) error { return r.JSON(http.StatusOK, true) }
 // roles are those of the official server that come nearest.
 func roles(r *httpd.Request) error {
 	list := []string{"ROLE_ANONYMOUS"}
-	switch r.Who.Role {
-	case httpd.Admin:
-		list = []string{"ROLE_ADMIN", "ROLE_ANONYMOUS"}
-	case httpd.User:
-		list = []string{"ROLE_READONLY"}
+	switch {
+	case r.Who.Role == httpd.Admin:
+		list = append([]string{"ROLE_ADMIN"}, list...)
+	case r.Who.Role == httpd.User, len(r.Who.In) == 0:
+		list = append(list, "ROLE_READONLY")
 	}
 	return r.JSON(http.StatusOK, list)
 }
@@ -184,6 +188,13 @@ func iconsets(r *httpd.Request) error { return r.Envelope("java.lang.String", []
 func created(r *httpd.Request) error {
 	r.SetStatusCode(http.StatusCreated)
 	return nil
+}
+
+// audit records what was done. That it was done stands either way.
+func (a *api) audit(r *httpd.Request, action, detail string) {
+	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
+	}
 }
 
 // reaches reports whether a client in the groups in can be seen by who receives

@@ -200,7 +200,12 @@ type endpoint struct {
 	Status   string `json:"lastStatus"` // Connected or Disconnected
 }
 
-const endpointTime = "2006-01-02T15:04:05.000Z"
+// shortTime is a time as clients of clientEndPoints read it, in the way of Java's
+// "ss.S": the milliseconds are a number without zeroes before it.
+func shortTime(t time.Time) string {
+	t = t.UTC()
+	return t.Format("2006-01-02T15:04:05.") + strconv.Itoa(t.Nanosecond()/int(time.Millisecond)) + "Z"
+}
 
 func (a *api) endpoints(r *httpd.Request) error {
 	q := r.QueryArgs()
@@ -223,13 +228,17 @@ func (a *api) endpoints(r *httpd.Request) error {
 	}
 	connected := map[string]bool{}
 	list := make([]endpoint, 0, 16)
+	a.Live.Settle(r.RequestCtx)
 	for _, c := range a.visible(out) {
+		if c.Callsign == "" {
+			continue // ATAK throws the whole list away over one that it cannot show
+		}
 		at := c.LastEvent
 		if at.IsZero() {
 			at = c.Since
 		}
 		connected[c.UID] = true
-		list = append(list, endpoint{c.Callsign, c.UID, c.User, c.Team, c.Role, at.UTC().Format(endpointTime), "Connected"})
+		list = append(list, endpoint{c.Callsign, c.UID, c.User, c.Team, c.Role, shortTime(at), "Connected"})
 	}
 	if !q.GetBool("showCurrentlyConnectedClients") {
 		gone, err := a.Contact.Endpoints(r.RequestCtx, since)
@@ -237,16 +246,18 @@ func (a *api) endpoints(r *httpd.Request) error {
 			return err
 		}
 		for _, e := range gone {
-			if !connected[e.UID] && reaches(e.Groups, out) {
+			if !connected[e.UID] && e.UID != "" && e.Callsign != "" && reaches(e.Groups, out) {
 				list = append(list, fromStore(e))
 			}
 		}
 	}
+	r.Response.Header.Set(fasthttp.HeaderCacheControl, "must-revalidate, max-age=0, no-cache, no-store")
+	r.Response.Header.Set(fasthttp.HeaderExpires, "0")
 	return r.Envelope("com.bbn.marti.remote.ClientEndpoint", list)
 }
 
 func fromStore(e contact.Endpoint) endpoint {
-	return endpoint{e.Callsign, e.UID, e.User, e.Team, e.Role, e.At.UTC().Format(endpointTime), "Disconnected"}
+	return endpoint{e.Callsign, e.UID, e.User, e.Team, e.Role, shortTime(e.At), "Disconnected"}
 }
 
 // number reads a count.
@@ -354,8 +365,8 @@ func (a *api) subscriptions(r *httpd.Request) error {
 		return httpd.Bad("page and limit: want numbers")
 	}
 	if limit > 0 && page >= 0 {
-		from := min(len(list), max(page, 1)-1) * limit
-		from = min(from, len(list))
+		limit = min(limit, max(1, len(list))) // so that nothing overflows
+		from := min(min(len(list), max(page, 1)-1)*limit, len(list))
 		list = list[from:min(from+limit, len(list))]
 	}
 	return r.Envelope("com.bbn.marti.remote.SubscriptionInfo", list)
@@ -366,7 +377,7 @@ func (a *api) subscription(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	uid, _ := r.UserValue("uid").(string)
+	uid := r.Param("uid")
 	for _, s := range list {
 		if s.ClientUID == uid || s.ID == uid {
 			return r.Envelope("com.bbn.marti.remote.SubscriptionInfo", s)
@@ -376,7 +387,7 @@ func (a *api) subscription(r *httpd.Request) error {
 }
 
 func (a *api) unsubscribe(r *httpd.Request) error {
-	text, _ := r.UserValue("uid").(string)
+	text := r.Param("uid")
 	id, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return httpd.Bad("subscription: want the subscriptionUid of subscriptions/all")
@@ -384,5 +395,6 @@ func (a *api) unsubscribe(r *httpd.Request) error {
 	if !a.Live.Kick(id) {
 		return httpd.NotFound("Not Found: there is no such subscription")
 	}
-	return a.Audit(r.RequestCtx, r.Who.User, "kick", "connection "+text)
+	a.audit(r, "kick", "connection "+text)
+	return r.Envelope("java.lang.String", text)
 }

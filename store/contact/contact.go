@@ -158,7 +158,9 @@ func (s *Store) SetActive(ctx context.Context, user, device string, in, out, act
 }
 
 // Active returns which of the groups in and out of a user are switched on for a
-// device, or for those that have not said with "".
+// device. One that has not said has what the user set for all. With device "",
+// where it is not known which one asks, it is every group that is on for one of
+// those that have said.
 func (s *Store) Active(ctx context.Context, user, device string, in, out []string) (activeIn, activeOut []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,19 +169,40 @@ func (s *Store) Active(ctx context.Context, user, device string, in, out []strin
 			return nil, nil, err
 		}
 	}
-	rows, ok := s.off[user][device]
-	if !ok {
-		rows = s.off[user][""]
+	said := s.off[user]
+	if device != "" {
+		rows, ok := said[device]
+		if !ok {
+			rows = said[""]
+		}
+		said = map[string][]inactiveRow{device: rows}
 	}
-	if len(rows) == 0 {
+	if len(said) == 0 {
 		return in, out, nil
 	}
 	without := func(all []string, direction string) []string {
 		return slices.DeleteFunc(slices.Clone(all), func(g string) bool {
-			return slices.ContainsFunc(rows, func(r inactiveRow) bool { return r.GroupName == g && r.Direction == direction })
+			for _, rows := range said {
+				if !slices.ContainsFunc(rows, func(r inactiveRow) bool { return r.GroupName == g && r.Direction == direction }) {
+					return false
+				}
+			}
+			return true
 		})
 	}
 	return without(in, "in"), without(out, "out"), nil
+}
+
+// Chosen tells whether a user has switched a group off on any device.
+func (s *Store) Chosen(ctx context.Context, user string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.off == nil {
+		if err := s.load(ctx); err != nil {
+			return false, err
+		}
+	}
+	return len(s.off[user]) > 0, nil
 }
 
 // load reads all rows: there are few, since most devices switch nothing off. The

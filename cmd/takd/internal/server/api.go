@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"takd/cmd/takd/internal/config"
 	"takd/http/enroll"
 	"takd/http/httpd"
+	"takd/http/marti"
 	"takd/store/auth"
 	"takd/store/meta"
 	"takd/store/pki"
@@ -100,7 +102,8 @@ func caller(p auth.Principal, via string, err error) (httpd.Principal, error) {
 type api struct {
 	*httpd.Server
 
-	addrs map[string]net.Addr // by face: "https", "enroll"
+	people *people
+	addrs  map[string]net.Addr // by face: "https", "enroll"
 }
 
 // startAPI serves 8443 and 8446.
@@ -110,9 +113,10 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	if err != nil {
 		return nil, err
 	}
+	people := newPeople(s)
 	server, err := httpd.New(httpd.Options{
 		NodeID: s.store.ServerID(), Title: "takd", Limits: c.Limits, Log: s.log, CertificateOnly: c.ClientAuth == config.Required,
-		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens),
+		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens, people),
 	})
 	if err != nil {
 		return nil, err
@@ -120,7 +124,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.store.Auth.OnChange(func(string) { server.Forget() })
 	s.store.PKI.OnRevoke(func(string) { server.Forget() })
 	s.store.PKI.OnCAChange(server.Forget)
-	a := &api{Server: server, addrs: map[string]net.Addr{}}
+	a := &api{Server: server, addrs: map[string]net.Addr{}, people: people}
 	for _, f := range []struct {
 		name  string
 		which httpd.Face
@@ -142,7 +146,10 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.mu.Lock()
 	s.api = a
 	s.mu.Unlock()
-	return server.Shutdown, nil
+	people.start(context.WithoutCancel(ctx))
+	return func(ctx context.Context) error {
+		return errors.Join(server.Shutdown(ctx), people.stop(ctx))
+	}, nil
 }
 
 func first(a, b string) string {
@@ -166,13 +173,19 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 	return func() *tls.Config { return config }
 }
 
+// maxUpload is the size of files, in MB, that clients are told.
+const maxUpload = 400
+
 // routes is the whole table.
-func (s *Server) routes(tokens *auth.Tokens) []httpd.Route {
-	return enroll.Routes(enroll.Deps{
+func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
+	return slices.Concat(enroll.Routes(enroll.Deps{
 		Auth: s.store.Auth, Tokens: tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: s.log,
 		Site:    s.site,
 		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
-	})
+	}), marti.Routes(marti.Deps{
+		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Upload: func() int { return maxUpload },
+	}))
 }
 
 // site is how clients reach this server now.

@@ -268,7 +268,7 @@ func (l *local) certCheck(ctx context.Context, q control.PEM) (control.Check, er
 	_, err = cert.Verify(x509.VerifyOptions{Roots: l.store.PKI.ClientCAs(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err == nil {
 		var p netcore.Principal
-		if p, err = (authenticator{l.store.Auth}).Certificate(ctx, cert); err == nil {
+		if p, err = (authenticator{Service: l.store.Auth}).Certificate(ctx, cert); err == nil {
 			c.User, c.Role, c.In, c.Out = p.User, p.Role, p.In, p.Out
 		}
 	}

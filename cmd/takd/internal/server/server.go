@@ -24,6 +24,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/contact"
 )
 
 // Optional are the services that a server can do without.
@@ -58,16 +59,17 @@ type service struct {
 
 // Server is a running server.
 type Server struct {
-	opts   Options
-	log    *slog.Logger
-	logs   *logs
-	cfg    *config.Service
-	store  *store.Store
-	engine *netcore.Engine
-	twice  *twice
-	ops    *ops
-	api    *api
-	since  time.Time
+	opts    Options
+	log     *slog.Logger
+	logs    *logs
+	cfg     *config.Service
+	store   *store.Store
+	engine  *netcore.Engine
+	contact *contact.Store
+	twice   *twice
+	ops     *ops
+	api     *api
+	since   time.Time
 
 	mu       sync.Mutex
 	services []*service // in the order of their start
@@ -250,6 +252,7 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	if err != nil {
 		return nil, err
 	}
+	s.contact = contact.New(s.store.Meta)
 	return func(context.Context) error { return s.store.Close() }, nil
 }
 
@@ -304,7 +307,7 @@ func (s *Server) messaging(c *config.Config) netcore.Options {
 		}
 	}
 	o.ServerID, o.Version = s.store.ServerID(), s.opts.Version
-	o.Auth = authenticator{s.store.Auth}
+	o.Auth = authenticator{s.store.Auth, s.contact}
 	o.Log = s.log
 	o.TLS = func() *tls.Config {
 		return &tls.Config{
