@@ -28,15 +28,19 @@ type Invitation struct {
 
 	ATAKPNG []byte `json:"atak_png"` // base64
 	ITAKPNG []byte `json:"itak_png"`
+
+	RegistrationPNG []byte   `json:"registration_png"`
+	Files           []string `json:"files,omitempty"` // that a command wrote
 }
 
 // NewInvitation puts together what the person who invites hands on.
 func NewInvitation(i auth.Invite, token string, site Site) (*Invitation, error) {
 	v := &Invitation{Invite: i, State: i.State(time.Now()), Token: token, Links: site.Links(i.User, token)}
-	var err1, err2 error
+	var err1, err2, err3 error
 	v.ATAKPNG, err1 = PNG(v.ATAK)
 	v.ITAKPNG, err2 = PNG(v.ITAK)
-	return v, errors.Join(err1, err2)
+	v.RegistrationPNG, err3 = PNG(v.Registration)
+	return v, errors.Join(err1, err2, err3)
 }
 
 // Invite is an invitation in a list.
@@ -67,6 +71,7 @@ type wish struct {
 	Expires string   `json:"expires"` // as "24h"
 	Uses    int      `json:"uses"`
 	Label   string   `json:"label"`
+	Role    string   `json:"role"` // of a user that is made
 }
 
 func (a *API) addInvite(r *httpd.Request) error {
@@ -81,7 +86,7 @@ func (a *API) addInvite(r *httpd.Request) error {
 		return httpd.Bad("body: more after the JSON")
 	}
 	n := auth.NewInvite{
-		User: q.User, In: slices.Concat(q.Groups, q.In), Out: slices.Concat(q.Groups, q.Out), Uses: q.Uses, Label: q.Label, By: r.Who.User,
+		User: q.User, In: slices.Concat(q.Groups, q.In), Out: slices.Concat(q.Groups, q.Out), Uses: q.Uses, Label: q.Label, Role: q.Role, By: r.Who.User,
 	}
 	if q.Expires != "" {
 		var err error

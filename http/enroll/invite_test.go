@@ -35,7 +35,7 @@ func TestInvites(t *testing.T) {
 	if i.User != "Jo Ann" || i.MaxUses != 2 || i.CreatedBy != "boss" || i.State != "open" || len(i.Out) != 2 || !auth.LooksLikeInvite(i.Token) {
 		t.Errorf("invitation %+v", i.Invite)
 	}
-	for _, image := range [][]byte{i.ATAKPNG, i.ITAKPNG} {
+	for _, image := range [][]byte{i.ATAKPNG, i.ITAKPNG, i.RegistrationPNG} {
 		if p, err := png.Decode(bytes.NewReader(image)); err != nil || p.Bounds().Dx() < 256 {
 			t.Errorf("PNG: %v", err)
 		}
@@ -59,7 +59,7 @@ func TestInvites(t *testing.T) {
 	}
 	for name, body := range map[string]string{
 		"no JSON": "x", "no user": "{}", "path": `{"user":"../x"}`, "unknown field": `{"user":"x","group":"Blue"}`, "more": `{"user":"x"} {}`,
-		"days": `{"user":"x","expires":"1 day"}`, "zero": `{"user":"x","expires":"0s"}`, "for ever": `{"user":"x","expires":"99999h"}`, "uses": `{"user":"x","uses":-1}`, "array": `[]`,
+		"days": `{"user":"x","expires":"1 day"}`, "zero": `{"user":"x","expires":"0s"}`, "for ever": `{"user":"x","expires":"99999h"}`, "uses": `{"user":"x","uses":-1}`, "array": `[]`, "role": `{"user":"x","role":"king"}`,
 	} {
 		t.Run(name, func(*testing.T) { do(http.MethodPost, path, body, 400) })
 	}
@@ -80,6 +80,7 @@ func TestLinks(t *testing.T) {
 		user          string
 		atak, itak    string
 		pack, imports string
+		connect       string
 	}{
 		"usual": {
 			enroll.Site{Host: "tak.example.com"},
@@ -88,6 +89,7 @@ func TestLinks(t *testing.T) {
 			"tak.example.com,tak.example.com,8089,SSL",
 			"https://tak.example.com:8446/invite/package.zip?token=" + token,
 			"tak://com.atakmap.app/import?url=https%3A%2F%2Ftak.example.com%3A8446%2Finvite%2Fpackage.zip%3Ftoken%3D" + token,
+			"tak.example.com:8089",
 		},
 		"ports": {
 			enroll.Site{Host: "192.0.2.7", StreamPort: 9089, EnrollPort: 9446, Name: "Fire, Dept"},
@@ -96,11 +98,14 @@ func TestLinks(t *testing.T) {
 			"Fire  Dept,192.0.2.7,9089,SSL",
 			"https://192.0.2.7:9446/invite/package.zip?token=" + token,
 			"tak://com.atakmap.app/import?url=https%3A%2F%2F192.0.2.7%3A9446%2Finvite%2Fpackage.zip%3Ftoken%3D" + token,
+			"192.0.2.7:9089",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := tc.site.Links(tc.user, token)
-			if want := (enroll.Links{ATAK: tc.atak, ITAK: tc.itak, Package: tc.pack, Import: tc.imports}); l != want {
+			registration := `{"type":"registration","passphrase":"false","serverCredentials":{"connectionString":"` + tc.connect + `:ssl"},` +
+				`"userCredentials":{"username":"` + tc.user + `","password":"` + token + `","registrationId":""}}`
+			if want := (enroll.Links{ATAK: tc.atak, ITAK: tc.itak, Registration: registration, Package: tc.pack, Import: tc.imports}); l != want {
 				t.Errorf("Links = %+v, want %+v", l, want)
 			}
 		})

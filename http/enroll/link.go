@@ -1,6 +1,8 @@
 package enroll
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -26,10 +28,11 @@ const (
 
 // Links are the texts that carry an invitation to a device.
 type Links struct {
-	ATAK    string `json:"atak_uri"`    // of the QR code that ATAK and WinTAK enroll from
-	ITAK    string `json:"itak_text"`   // of the QR code that iTAK adds the server from; it asks for user and token
-	Package string `json:"package_url"` // where a browser gets a connection package
-	Import  string `json:"import_uri"`  // has ATAK fetch that package
+	ATAK         string `json:"atak"`         // of the QR code that ATAK and WinTAK enroll from
+	ITAK         string `json:"itak"`         // of the QR code that iTAK adds the server from; it asks for user and token
+	Registration string `json:"registration"` // of the QR code of TAK Tracker and others
+	Package      string `json:"package_url"`  // where a browser gets a connection package
+	Import       string `json:"import_uri"`   // has ATAK fetch that package
 }
 
 // Links makes them. The token is in all but ITAK.
@@ -61,8 +64,31 @@ func (s Site) Links(user, token string) Links {
 			Scheme: "https", Host: net.JoinHostPort(s.Host, strconv.Itoa(enroll)), Path: packagePath, RawQuery: "token=" + escape(token),
 		}).String(),
 	}
+	l.Registration = registration(net.JoinHostPort(s.Host, strconv.Itoa(stream))+":ssl", user, token)
 	l.Import = "tak://com.atakmap.app/import?url=" + escape(l.Package)
 	return l
+}
+
+// registration is the text of a TAK Registration code.
+func registration(connect, user, token string) string {
+	type server struct {
+		Connect string `json:"connectionString"`
+	}
+	type credentials struct {
+		User     string `json:"username"`
+		Password string `json:"password"`
+		ID       string `json:"registrationId"`
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(struct { // texts do not fail
+		Type        string      `json:"type"`
+		Passphrase  string      `json:"passphrase"`
+		Server      server      `json:"serverCredentials"`
+		Credentials credentials `json:"userCredentials"`
+	}{"registration", "false", server{connect}, credentials{user, token, ""}})
+	return strings.TrimSpace(b.String())
 }
 
 const packagePath = "/invite/package.zip"

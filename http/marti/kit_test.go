@@ -94,8 +94,11 @@ func newSite(t testing.TB) *site {
 	s.users, s.contact = auth.New(s.db, nobodyRevoked{}, nil), contact.New(s.db)
 	blue, red := []string{"Blue"}, []string{"Red"}
 	for _, u := range []auth.NewUser{
-		{Name: "ann", In: blue, Out: blue}, {Name: "red", In: red, Out: red}, {Name: "bob", In: blue, Out: blue},
-		{Name: "view", Role: auth.RoleReadonly, Out: blue}, {Name: "boss", Role: auth.RoleAdmin},
+		{Name: "ann", In: blue, Out: blue},
+		{Name: "red", In: red, Out: red},
+		{Name: "bob", In: blue, Out: blue},
+		{Name: "view", Role: auth.RoleReadonly, Out: blue},
+		{Name: "boss", Role: auth.RoleAdmin},
 	} {
 		if err := s.users.AddUser(t.Context(), u); err != nil {
 			t.Fatal(err)

@@ -50,9 +50,9 @@ type Invite struct {
 	CreatedBy string    `json:"created_by"`
 	Created   time.Time `json:"created"`
 	Expires   time.Time `json:"expires"`
-	MaxUses   int       `json:"max_uses"`
-	Uses      int       `json:"uses"` // certificates issued with it
-	Used      time.Time `json:"used,omitzero"`
+	MaxUses   int       `json:"uses"` // devices that may enroll
+	Uses      int       `json:"used"` // certificates issued with it
+	Used      time.Time `json:"used_at,omitzero"`
 }
 
 // State is "open", "used" or "expired".
@@ -70,6 +70,7 @@ func (i Invite) State(now time.Time) string {
 type NewInvite struct {
 	User    string        // made, without a password, if there is no such user
 	In, Out []string      // groups that the user gets; made if there are none of that name
+	Role    string        // of a user that is made; "" is RoleUser
 	Life    time.Duration // 0 is DefaultInviteLife
 	Uses    int           // 0 is 1
 	Label   string        // for the operator
@@ -84,6 +85,12 @@ func (n *NewInvite) check() error {
 		n.Uses = 1
 	}
 	errs := []error{meta.ValidName("user name", n.User), checkGroups(n.In), checkGroups(n.Out)}
+	if n.Role == "" {
+		n.Role = RoleUser
+	}
+	if n.Role != RoleUser && n.Role != RoleAdmin && n.Role != RoleReadonly {
+		errs = append(errs, fmt.Errorf("%w: role %q: want admin, user or readonly", ErrInvalid, shorten(n.Role)))
+	}
 	if n.Life < MinInviteLife || n.Life > MaxInviteLife {
 		errs = append(errs, fmt.Errorf("%w: expires in %s: want %s to %s", ErrInvalid, n.Life, MinInviteLife, MaxInviteLife))
 	}
@@ -185,7 +192,7 @@ func (s *Service) prepareInvite(ctx context.Context, tx bun.Tx, n NewInvite) (ma
 	err = tx.NewSelect().Model(&row).Where("name = ?", n.User).Scan(ctx)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return true, s.insert(ctx, tx, NewUser{Name: n.User, Role: RoleUser, In: n.In, Out: n.Out})
+		return true, s.insert(ctx, tx, NewUser{Name: n.User, Role: n.Role, In: n.In, Out: n.Out})
 	case err != nil:
 		return false, err
 	case row.Disabled:
@@ -230,6 +237,37 @@ func (s *Service) RemoveInvite(ctx context.Context, id string) (Invite, error) {
 		return Invite{}, fmt.Errorf("remove invitation %q: %w", shorten(id), err)
 	}
 	return row.invite(), nil
+}
+
+// RemoveInvites ends every invitation that who names: an id, a user, or the token
+// itself. ErrNotFound where there is none.
+func (s *Service) RemoveInvites(ctx context.Context, who string) (gone []Invite, err error) {
+	hash := ""
+	if LooksLikeInvite(who) {
+		hash = inviteHash(who)
+	}
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if !utf8.ValidString(who) || strings.ContainsRune(who, 0) {
+			return ErrNotFound
+		}
+		var rows []inviteRow
+		err := tx.NewSelect().Model(&rows).Where("id = ? OR user_name = ? OR token_hash = ?", who, who, hash).Order("created_at").Scan(ctx)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return ErrNotFound
+		}
+		for _, row := range rows {
+			gone = append(gone, row.invite())
+		}
+		_, err = tx.NewDelete().Model(&rows).WherePK().Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("revoke invitations: %w", err)
+	}
+	return gone, nil
 }
 
 // inviteHash is what is kept of a token, which may have been typed: in capitals,

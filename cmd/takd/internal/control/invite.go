@@ -4,13 +4,15 @@ import (
 	"time"
 
 	"takd/http/enroll"
+	"takd/store/meta"
 )
 
 // The operations on invitations.
 const (
 	InviteAdd    Op[NewInvite, enroll.Invitation] = "invite/add"
 	InviteList   Op[None, []enroll.Invite]        = "invite/list"
-	InviteRemove Op[InviteID, enroll.Invite]      = "invite/remove"
+	InviteRevoke Op[InviteID, []enroll.Invite]    = "invite/revoke"
+	AuditOp      Op[Number, []meta.AuditEntry]    = "audit"
 )
 
 // NewInvite asks for an invitation.
@@ -21,10 +23,11 @@ type NewInvite struct {
 	Life  time.Duration `json:"life"` // 0 is the default
 	Uses  int           `json:"uses"`
 	Label string        `json:"label"`
+	Role  string        `json:"role"` // of a user that is made; "" is user
 	Host  string        `json:"host"` // "" is server.host
 }
 
-// InviteID names an invitation.
+// InviteID names invitations by id, user or token.
 type InviteID struct {
-	ID string `json:"id"`
+	Who string `json:"who"`
 }

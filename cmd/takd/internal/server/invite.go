@@ -3,18 +3,22 @@ package server
 import (
 	"cmp"
 	"context"
+	"net"
+	"strconv"
 	"time"
 
 	"takd/cmd/takd/internal/control"
 	"takd/http/enroll"
 	"takd/store/auth"
+	"takd/store/meta"
 )
 
 // handleInvites adds the operations on invitations.
 func (l *local) handleInvites(m control.Mux) {
 	control.Handle(m, control.InviteAdd, l.inviteAdd)
 	control.Handle(m, control.InviteList, l.inviteList)
-	control.Handle(m, control.InviteRemove, l.inviteRemove)
+	control.Handle(m, control.InviteRevoke, l.inviteRevoke)
+	control.Handle(m, control.AuditOp, l.auditLog)
 }
 
 // site is how clients reach this server.
@@ -24,7 +28,11 @@ func (l *local) site() (enroll.Site, error) {
 		return enroll.Site{}, err
 	}
 	port, err := l.streamPort(cfg.Current())
-	return enroll.Site{Host: cfg.Current().Server.Host, StreamPort: port}, err
+	site := enroll.Site{Host: cfg.Current().Server.Host, StreamPort: port, EnrollPort: addressPort(cfg.Current().WithDefaults().API.Enroll)}
+	if l.status != nil {
+		site.EnrollPort = addressPort(l.status().Listeners["enroll"])
+	}
+	return site, err
 }
 
 func (l *local) inviteAdd(ctx context.Context, q control.NewInvite) (enroll.Invitation, error) {
@@ -36,7 +44,7 @@ func (l *local) inviteAdd(ctx context.Context, q control.NewInvite) (enroll.Invi
 		return enroll.Invitation{}, control.Errorf(control.ErrBad, "which host do clients connect to? give --host, or: takd config set server.host=NAME")
 	}
 	i, token, err := l.store.Auth.AddInvite(ctx, auth.NewInvite{
-		User: q.User, In: q.In, Out: q.Out, Life: q.Life, Uses: q.Uses, Label: q.Label, By: "cli",
+		User: q.User, In: q.In, Out: q.Out, Life: q.Life, Uses: q.Uses, Label: q.Label, Role: q.Role, By: "cli",
 	})
 	if err != nil {
 		return enroll.Invitation{}, kinded(err)
@@ -58,12 +66,36 @@ func (l *local) inviteList(ctx context.Context, _ control.None) ([]enroll.Invite
 	return list, kinded(err)
 }
 
-// inviteRemove ends an invitation. Certificates that were issued with it stay.
-func (l *local) inviteRemove(ctx context.Context, q control.InviteID) (enroll.Invite, error) {
-	i, err := l.store.Auth.RemoveInvite(ctx, q.ID)
+// addressPort is 0 where there is none.
+func addressPort(address string) int {
+	_, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return enroll.Invite{}, kinded(err)
+		return 0
 	}
-	l.audit(ctx, "invite remove", i.User+" id="+i.ID)
-	return enroll.Invite{Invite: i, State: i.State(time.Now())}, nil
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+// inviteRevoke ends invitations. Certificates that were issued with them stay.
+func (l *local) inviteRevoke(ctx context.Context, q control.InviteID) ([]enroll.Invite, error) {
+	gone, err := l.store.Auth.RemoveInvites(ctx, q.Who)
+	if err != nil {
+		return nil, kinded(err)
+	}
+	list := make([]enroll.Invite, 0, len(gone))
+	for _, i := range gone {
+		l.audit(ctx, "invite revoke", i.User+" id="+i.ID)
+		list = append(list, enroll.Invite{Invite: i, State: i.State(time.Now())})
+	}
+	return list, nil
+}
+
+// maxAudit bounds one answer.
+const maxAudit = 10_000
+
+func (l *local) auditLog(ctx context.Context, q control.Number) ([]meta.AuditEntry, error) {
+	if q.N < 1 || q.N > maxAudit {
+		return nil, control.Errorf(control.ErrBad, "limit %d: want 1 to %d", q.N, maxAudit)
+	}
+	return l.store.Meta.AuditLog(ctx, int64(q.N))
 }
