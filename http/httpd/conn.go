@@ -4,17 +4,22 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // What a slow client may take.
 const (
 	writeTime   = 60 * time.Second // for each part of an answer
 	acceptPause = 5 * time.Millisecond
+	lingerTime  = 500 * time.Millisecond // for the answer to a request that was not read
+	lingerBytes = 8 << 20
 )
 
 // listener counts connections and puts TLS around them.
@@ -59,6 +64,7 @@ type conn struct {
 	gate   *gate
 	ip     netip.Addr
 	shaken atomic.Bool
+	linger atomic.Bool
 	once   sync.Once
 	who    atomic.Pointer[identity]
 }
@@ -100,10 +106,23 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. Where the client is still sending what was refused,
+// it is read a while longer: else a reset would overtake the answer.
 func (c *conn) Close() error {
+	if c.linger.CompareAndSwap(true, false) && c.CloseWrite() == nil {
+		_ = c.raw.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c.raw, lingerBytes)
+	}
 	c.once.Do(func() { c.gate.leave(c) })
 	return c.Conn.Close()
+}
+
+// unread closes the connection after the answer, with input that nobody wants.
+func unread(ctx *fasthttp.RequestCtx) {
+	ctx.SetConnectionClose()
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.linger.Store(true)
+	}
 }
 
 // gate bounds connections, in all and by address.

@@ -93,7 +93,7 @@ func (s *Server) request(ctx *fasthttp.RequestCtx, which Face) *Request {
 
 // refuseEarly answers what reaches no row of the table.
 func (s *Server) refuseEarly(ctx *fasthttp.RequestCtx, e *Error) {
-	ctx.SetConnectionClose() // what is left of the request is not read
+	unread(ctx)
 	r := s.request(ctx, 0)
 	s.refuse(r, e)
 	s.stray.Inc()

@@ -125,7 +125,7 @@ func (s *Server) answer(r *Request, route *Route) {
 	if err == nil {
 		err = r.readBody(route)
 	} else if r.Request.IsBodyStream() {
-		r.SetConnectionClose() // what it sends is not read
+		unread(r.RequestCtx)
 	}
 	if err == nil {
 		err = route.Handler(r)
@@ -143,7 +143,7 @@ func (r *Request) readBody(route *Route) error {
 	limit := route.MaxBody
 	def(&limit, defaultBody)
 	if n := int64(r.Request.Header.ContentLength()); n > limit {
-		r.SetConnectionClose()
+		unread(r.RequestCtx)
 		return TooLarge("body: %d bytes; want at most %d", n, limit)
 	}
 	d := route.Timeout
@@ -165,13 +165,13 @@ func (r *Request) readBody(route *Route) error {
 	body, err := io.ReadAll(io.LimitReader(stream, limit+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		r.SetConnectionClose()
+		unread(r.RequestCtx)
 		return fail(fasthttp.StatusRequestTimeout, 2, "body: it takes too long", nil)
 	case err != nil:
-		r.SetConnectionClose()
+		unread(r.RequestCtx)
 		return Bad("body: cannot be read")
 	case int64(len(body)) > limit:
-		r.SetConnectionClose()
+		unread(r.RequestCtx)
 		return TooLarge("body: want at most %d bytes", limit)
 	}
 	r.Request.SetBodyRaw(body)
