@@ -416,3 +416,20 @@ func TestShutdown(t *testing.T) {
 		t.Error("it still answers")
 	}
 }
+
+// Stopping right after the start does not wait for ever.
+func TestShutdownAtOnce(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, "localhost")}}
+	for range 200 {
+		s, err := httpd.New(httpd.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Listen(httpd.Enroll, "127.0.0.1:0", func() *tls.Config { return config }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -192,6 +192,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	wait.Wait()
 	s.gate.closeAll()
 	for _, f := range faces {
+		_ = f.ln.Close() // fasthttp does not know of it where Serve has not begun yet
 		errs = append(errs, <-f.done)
 	}
 	return errors.Join(errs...)
