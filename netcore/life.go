@@ -91,8 +91,8 @@ func (l *loop) authenticate(c *client) {
 		}
 		// Once more, now that Kick and SetGroups can find it: who was disabled or
 		// regrouped in between has no place to hide.
-		again, err := check()
-		l.call(func() { l.confirm(c, again, err) })
+		again, late := check()
+		l.call(func() { l.confirm(c, again, late) })
 	})
 }
 

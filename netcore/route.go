@@ -39,19 +39,24 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 		l.drop(c, session.Oversize)
 	}
 	d, ok := l.address(ev, m)
+	l.remember(c, ev, m, d, sa)
 	if !ok {
 		l.drop(c, session.NoGroup)
 		return
 	}
-	// What newcomers will get is what everybody in reach got.
-	if !m.Oversize && !d.explicit && !d.store {
-		if sa && string(ev.UID) == c.origin.UID {
-			c.Keep(m)
-		} else if c.gateway && m.Class == msg.Position {
-			l.keepNode(c, ev, m, sa)
-		}
-	}
 	l.route(c, ev, m, d)
+}
+
+// remember keeps m for newcomers: what they get is what everybody in reach got.
+// Who may send to no group yet, all channels being off, is remembered for later.
+func (l *loop) remember(c *client, ev *cot.Event, m *msg.Msg, d destinations, sa bool) {
+	switch {
+	case m.Oversize || d.explicit || d.store:
+	case sa && string(ev.UID) == c.origin.UID:
+		c.Keep(m)
+	case c.gateway && m.Class == msg.Position:
+		l.keepNode(c, ev, m, sa)
+	}
 }
 
 func addressed(ev *cot.Event) bool {

@@ -41,6 +41,8 @@ type IssueOptions struct {
 	ECDSA bool
 	// Validity is its lifetime from now; 0 means ClientLife.
 	Validity time.Duration
+
+	clientUID, address string // of the device that asks for it
 }
 
 // Issued is a new certificate with its key, which is kept nowhere else.
@@ -72,7 +74,7 @@ func (a *Authority) IssueClient(ctx context.Context, name string, o IssueOptions
 		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment
 	}
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return a.issue(ctx, tmpl, "client", !o.ECDSA)
+	return a.issue(ctx, tmpl, "client", !o.ECDSA, o)
 }
 
 // validName checks a certificate's name, which also names its files.
@@ -100,7 +102,7 @@ func (a *Authority) IssueServer(ctx context.Context, name string, sans []string)
 	if err := setServer(tmpl, sans); err != nil {
 		return nil, err
 	}
-	return a.issue(ctx, tmpl, "server", false)
+	return a.issue(ctx, tmpl, "server", false, IssueOptions{})
 }
 
 // RenewServer replaces the certificate that this server presents, live. Without
@@ -146,7 +148,7 @@ func (a *Authority) org() string {
 	return ""
 }
 
-func (a *Authority) issue(ctx context.Context, tmpl *x509.Certificate, kind string, useRSA bool) (*Issued, error) {
+func (a *Authority) issue(ctx context.Context, tmpl *x509.Certificate, kind string, useRSA bool, o IssueOptions) (*Issued, error) {
 	if tmpl.NotAfter.After(a.ca.NotAfter) {
 		tmpl.NotAfter = a.ca.NotAfter
 	}
@@ -159,8 +161,8 @@ func (a *Authority) issue(ctx context.Context, tmpl *x509.Certificate, kind stri
 		return nil, err
 	}
 	row := newRow(leaf, kind)
-	if _, err := a.db.NewInsert().Model(&row).Exec(ctx); err != nil {
-		return nil, fmt.Errorf("record certificate %s: %w", row.Name, err)
+	if err := a.record(ctx, row, device{uid: o.clientUID, address: o.address}); err != nil {
+		return nil, err
 	}
 	a.log.Info("certificate issued", "name", row.Name, "kind", kind, "serial", row.Serial, "not_after", leaf.NotAfter)
 	return &Issued{Cert: fromRow(row), Leaf: leaf, Chain: []*x509.Certificate{a.ca}, Key: key, root: a.root}, nil

@@ -46,6 +46,8 @@ type root struct {
 	User       userCmd       `cmd:"" help:"Manage users."`
 	Group      groupCmd      `cmd:"" help:"Manage groups."`
 	Cert       certCmd       `cmd:"" help:"Manage certificates."`
+	Invite     inviteCmd     `cmd:"" help:"Invite users: QR codes and tokens to enroll with."`
+	Audit      auditCmd      `cmd:"" help:"Show who changed what."`
 	Package    packageCmd    `cmd:"" help:"Make a connection data package for a phone or PC."`
 	Status     statusCmd     `cmd:"" help:"Show the state of the running server."`
 	Clients    clientsCmd    `cmd:"" help:"Show the connected clients."`

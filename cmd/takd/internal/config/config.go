@@ -8,6 +8,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"takd/http/enroll"
+	"takd/http/httpd"
 	"takd/netcore"
 )
 
@@ -33,6 +36,7 @@ var (
 type Config struct {
 	Server    Server          `yaml:"server"`
 	Messaging netcore.Options `yaml:"messaging"`
+	API       API             `yaml:"api"`
 	Log       Log             `yaml:"log"`
 	Ops       Ops             `yaml:"ops"`
 }
@@ -41,6 +45,21 @@ type Config struct {
 type Server struct {
 	Host string `yaml:"host" help:"Name or address that clients connect to: it goes into connection packages."`
 }
+
+// API configures the HTTP faces.
+type API struct {
+	Address    string         `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
+	Enroll     string         `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
+	ClientAuth string         `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
+	Limits     httpd.Limits   `yaml:"limits"`
+	Enrollment enroll.Options `yaml:"enrollment"`
+}
+
+// Values of API.ClientAuth.
+const (
+	Required = "required"
+	Optional = "optional"
+)
 
 // Log configures the log.
 type Log struct {
@@ -60,6 +79,9 @@ const Off = "off"
 // WithDefaults returns c with every zero field set to its default.
 func (c Config) WithDefaults() Config {
 	c.Messaging = c.Messaging.WithDefaults()
+	c.API.Address, c.API.Enroll = cmp.Or(c.API.Address, ":8443"), cmp.Or(c.API.Enroll, ":8446")
+	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
+	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
 	if c.Log.Level == "" {
 		c.Log.Level = "info"
 	}
@@ -78,7 +100,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports every bad field at once. It looks at c with its defaults.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
-	errs := []error{c.Messaging.Validate()}
+	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate()}
 	bad := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
 	}
@@ -91,10 +113,13 @@ func (c Config) Validate() error {
 	if c.Log.Keep < 1 || c.Log.Keep > 1000 {
 		bad("log.keep", c.Log.Keep, "1 to 1000")
 	}
-	if c.Ops.Address != Off {
-		if _, _, err := net.SplitHostPort(c.Ops.Address); err != nil {
-			bad("ops.address", fmt.Sprintf("%q", c.Ops.Address), "host:port, :port or off")
+	for field, addr := range map[string]string{"ops.address": c.Ops.Address, "api.address": c.API.Address, "api.enroll": c.API.Enroll} {
+		if _, _, err := net.SplitHostPort(addr); addr != Off && err != nil {
+			bad(field, fmt.Sprintf("%q", addr), "host:port, :port or off")
 		}
+	}
+	if c.API.ClientAuth != Required && c.API.ClientAuth != Optional {
+		bad("api.client_auth", fmt.Sprintf("%q", c.API.ClientAuth), "required or optional")
 	}
 	if strings.ContainsAny(c.Server.Host, " /:\t\n") && net.ParseIP(c.Server.Host) == nil {
 		bad("server.host", fmt.Sprintf("%q", c.Server.Host), "a name or an IP address, without port")
@@ -158,6 +183,11 @@ messaging:
     - name: tls
       protocol: tls
       address: ":8089"
+
+api:
+  # HTTPS for clients with a certificate, and for enrollment and login without one.
+  address: ":8443"
+  enroll: ":8446"
 
 log:
   level: info

@@ -7,16 +7,21 @@ import (
 
 	"takd/netcore"
 	"takd/store/auth"
+	"takd/store/contact"
 	"takd/store/letter"
 )
 
-// authenticator lets the messaging engine ask the store.
-type authenticator struct{ *auth.Service }
+// authenticator lets the messaging engine ask the store: who it is, and which of
+// its groups are switched on.
+type authenticator struct {
+	*auth.Service
+	contact *contact.Store
+}
 
 // Certificate implements netcore.Authenticator.
 func (a authenticator) Certificate(ctx context.Context, leaf *x509.Certificate) (netcore.Principal, error) {
 	p, err := a.PrincipalForCertificate(ctx, leaf)
-	return netcore.Principal(p), err
+	return a.active(ctx, p, err)
 }
 
 // Password implements netcore.Authenticator.
@@ -25,6 +30,13 @@ func (a authenticator) Password(ctx context.Context, user, password string) (net
 		ctx = auth.WithPeer(ctx, addr)
 	}
 	p, err := a.PrincipalForPassword(ctx, user, password)
+	return a.active(ctx, p, err)
+}
+
+func (a authenticator) active(ctx context.Context, p auth.Principal, err error) (netcore.Principal, error) {
+	if err == nil && a.contact != nil {
+		p.In, p.Out, err = a.contact.Active(ctx, p.User, "", p.In, p.Out)
+	}
 	return netcore.Principal(p), err
 }
 
@@ -111,6 +123,10 @@ func (s *Server) link(ctx context.Context) {
 func (s *Server) regroup(ctx context.Context, user string) {
 	p, err := s.store.Auth.Principal(ctx, user)
 	if err == nil {
+		if p.In, p.Out, err = s.live(ctx, p); err != nil {
+			s.log.Error("groups not changed", "user", user, "error", err)
+			return
+		}
 		n := s.engine.SetGroups(user, p.In, p.Out)
 		s.log.Debug("user changed", "user", user, "in", p.In, "out", p.Out, "sessions", n)
 		return

@@ -88,6 +88,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.CertImport, l.certImport)
 	control.Handle(m, control.CertCheck, l.certCheck)
 	control.Handle(m, control.PackageOp, l.connectionPackage)
+	l.handleInvites(m)
 	control.Handle(m, control.ConfigGet, l.configGet)
 	control.Handle(m, control.ConfigSet, l.configSet)
 	control.Handle(m, control.ConfigHistory, l.configHistory)
@@ -270,7 +271,7 @@ func (l *local) certCheck(ctx context.Context, q control.PEM) (control.Check, er
 	_, err = cert.Verify(x509.VerifyOptions{Roots: l.store.PKI.ClientCAs(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err == nil {
 		var p netcore.Principal
-		if p, err = (authenticator{l.store.Auth}).Certificate(ctx, cert); err == nil {
+		if p, err = (authenticator{Service: l.store.Auth}).Certificate(ctx, cert); err == nil {
 			c.User, c.Role, c.In, c.Out = p.User, p.Role, p.In, p.Out
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/contact"
 )
 
 // Optional are the services that a server can do without.
@@ -41,6 +42,9 @@ type Options struct {
 	CotAddr string    // instead of the configured address of the first TLS input
 	OpsAddr string    // instead of the configured one
 
+	HTTPSAddr  string // instead of the configured address of the API
+	EnrollAddr string // and of enrollment
+
 	Absent map[string]string    // what was asked of services that this build does not have
 	Ready  func(control.Status) // called once everything runs
 }
@@ -55,15 +59,17 @@ type service struct {
 
 // Server is a running server.
 type Server struct {
-	opts   Options
-	log    *slog.Logger
-	logs   *logs
-	cfg    *config.Service
-	store  *store.Store
-	engine *netcore.Engine
-	twice  *twice
-	ops    *ops
-	since  time.Time
+	opts    Options
+	log     *slog.Logger
+	logs    *logs
+	cfg     *config.Service
+	store   *store.Store
+	engine  *netcore.Engine
+	contact *contact.Store
+	twice   *twice
+	ops     *ops
+	api     *api
+	since   time.Time
 
 	mu       sync.Mutex
 	services []*service // in the order of their start
@@ -146,6 +152,7 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"config", s.startConfig},
 		{"store", s.startStore},
 		{"messaging", s.startMessaging},
+		{"api", s.startAPI},
 		{"ops", s.startOps},
 		{"control", s.startControl},
 	}
@@ -245,6 +252,7 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	if err != nil {
 		return nil, err
 	}
+	s.contact = contact.New(s.store.Meta)
 	renew := startRenewer(ctx, s.store, s.log)
 	return func(context.Context) error {
 		renew.stop()
@@ -303,7 +311,7 @@ func (s *Server) messaging(c *config.Config) netcore.Options {
 		}
 	}
 	o.ServerID, o.Version = s.store.ServerID(), s.opts.Version
-	o.Auth = authenticator{s.store.Auth}
+	o.Auth = authenticator{s.store.Auth, s.contact}
 	o.Letters = letterbox{s.store.Letters, o.WithDefaults().AbsentTTL}
 	o.Log = s.log
 	o.TLS = func() *tls.Config {
@@ -332,6 +340,9 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 	if s.ops != nil && s.opsAddress(c) != s.ops.wanted {
 		restart = append(restart, "ops.address")
 	}
+	if old.API != now.API {
+		restart = append(restart, "api")
+	}
 	if now.Log.MaxSize != s.logs.opts.MaxSize || now.Log.Keep != s.logs.opts.Keep {
 		restart = append(restart, "log.max_size", "log.keep")
 	}
@@ -356,6 +367,11 @@ func (s *Server) Status() control.Status {
 			st.Listeners[name] = addr.String()
 		}
 		st.Clients = len(s.engine.Clients())
+	}
+	if s.api != nil {
+		for name, addr := range s.api.addrs {
+			st.Listeners[name] = addr.String()
+		}
 	}
 	if s.ops != nil {
 		st.Listeners["ops"] = s.ops.addr.String()

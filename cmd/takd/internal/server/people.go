@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"takd/http/marti"
+	"takd/netcore"
+	"takd/store/auth"
+	"takd/store/contact"
+)
+
+// sweepEvery is how often it is recorded who has left; a client that was there for
+// less may be missed.
+const sweepEvery = 2 * time.Second
+
+// people is the messaging engine as the API sees it, and remembers who has left.
+type people struct {
+	s    *Server
+	done chan struct{}
+	wait sync.WaitGroup
+
+	mu   sync.Mutex
+	last map[uint64]marti.Client // of the last sweep
+}
+
+func newPeople(s *Server) *people {
+	return &people{s: s, done: make(chan struct{}), last: map[uint64]marti.Client{}}
+}
+
+func (p *people) start(ctx context.Context) {
+	p.wait.Go(func() {
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.Settle(ctx)
+			case <-p.done:
+				return
+			}
+		}
+	})
+}
+
+// stop records everybody: when messaging stops, they go.
+func (p *people) stop(ctx context.Context) error {
+	close(p.done)
+	p.wait.Wait()
+	p.Settle(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	gone := make([]contact.Endpoint, 0, len(p.last))
+	for _, c := range p.last {
+		gone = append(gone, leaver(c))
+	}
+	return p.s.contact.Left(ctx, slices.DeleteFunc(gone, func(e contact.Endpoint) bool { return e.UID == "" }))
+}
+
+// Clients implements marti.Live.
+func (p *people) Clients() []marti.Client {
+	all := p.s.engine.Clients()
+	list := make([]marti.Client, 0, len(all))
+	for _, c := range all {
+		list = append(list, marti.Client{
+			ID: c.ID, UID: c.UID, Callsign: c.Callsign, User: c.User, Team: c.Team, Role: c.Role, Takv: c.Takv, Address: c.Address, Protocol: c.Protocol,
+			In: c.In, Out: c.Out, Since: c.Since, LastEvent: c.LastEvent, EventsOut: c.EventsOut, Queue: c.Queue,
+		})
+	}
+	return list
+}
+
+// Kick implements marti.Live. The engine knows connections by uid; one that has
+// not said its uid goes with all that show the same certificate.
+func (p *people) Kick(id uint64) bool {
+	for _, c := range p.s.engine.Clients() {
+		if c.ID != id {
+			continue
+		}
+		who := netcore.Who{UID: c.UID}
+		if c.UID == "" {
+			who.Serial = c.Serial
+		}
+		return who != (netcore.Who{}) && p.s.engine.Kick(who, "closed by an administrator") > 0
+	}
+	return false
+}
+
+// Regroup implements marti.Live.
+func (p *people) Regroup(ctx context.Context, user string) { p.s.regroup(ctx, user) }
+
+// Settle implements marti.Live. It also gives who has just said his uid the
+// groups of that device.
+func (p *people) Settle(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, live, known := map[uint64]marti.Client{}, map[string]bool{}, map[string]bool{}
+	for _, c := range p.Clients() {
+		now[c.ID] = c
+		live[c.UID] = true
+		if c.UID != "" && p.last[c.ID].UID == "" {
+			known[c.User] = true
+		}
+	}
+	var gone []contact.Endpoint
+	for id, c := range p.last {
+		if _, ok := now[id]; !ok && !live[c.UID] {
+			gone = append(gone, leaver(c))
+		}
+	}
+	p.last = now
+	gone = slices.DeleteFunc(gone, func(e contact.Endpoint) bool { return e.UID == "" })
+	if err := p.s.contact.Left(ctx, gone); err != nil {
+		p.s.log.Error("not recorded who left", "clients", len(gone), "error", err)
+	}
+	for user := range known {
+		if chosen, err := p.s.contact.Chosen(ctx, user); err == nil && chosen {
+			p.s.regroup(ctx, user)
+		}
+	}
+}
+
+func leaver(c marti.Client) contact.Endpoint {
+	return contact.Endpoint{UID: c.UID, Callsign: c.Callsign, User: c.User, Team: c.Team, Role: c.Role, Groups: c.In, At: time.Now()}
+}
+
+// live are the groups that the sessions of a user have: every one that is on for
+// one of the devices that are connected. The engine keeps groups by user.
+func (s *Server) live(ctx context.Context, p auth.Principal) (in, out []string, err error) {
+	chosen, err := s.contact.Chosen(ctx, p.User)
+	if err != nil || !chosen {
+		return p.In, p.Out, err
+	}
+	devices := map[string]bool{}
+	for _, c := range s.engine.Clients() {
+		if c.User == p.User {
+			devices[c.UID] = true
+		}
+	}
+	if len(devices) == 0 {
+		return s.contact.Active(ctx, p.User, "", p.In, p.Out)
+	}
+	var errs []error
+	for device := range devices {
+		i, o, err := s.contact.Active(ctx, p.User, device, p.In, p.Out)
+		in, out, errs = append(in, i...), append(out, o...), append(errs, err)
+	}
+	slices.Sort(in)
+	slices.Sort(out)
+	return slices.Compact(in), slices.Compact(out), errors.Join(errs...)
+}

@@ -1,0 +1,256 @@
+package marti
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"takd/http/httpd"
+	"takd/store/auth"
+)
+
+const (
+	groupType = "com.bbn.marti.remote.groups.Group"
+	maxGroups = 256 << 10 // bytes of a list of groups
+	// maxDevice bounds the uid of a device that sets its groups.
+	maxDevice = 256
+)
+
+func (a *api) groupRoutes() []httpd.Route {
+	return on("Groups", httpd.User,
+		httpd.Route{
+			Method: "GET", Path: "/Marti/api/groups/all", Summary: "Groups of the caller: with useCache both directions with what is switched on, else those it receives from; all for administrators.",
+			Query: []string{"useCache", "sendLatestSA", "clientUid"}, Handler: a.groupsAll,
+		},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/active", Summary: "Groups of the caller, both directions, with what is switched on.", Query: []string{"clientUid"}, Handler: a.active},
+		httpd.Route{
+			Method: "PUT", Path: "/Marti/api/groups/active", Summary: "Switch groups of the caller on and off, for one device or all.",
+			Query: []string{"clientUid"}, MaxBody: maxGroups, Handler: a.setActive,
+		},
+		httpd.Route{
+			Method: "PUT", Path: "/Marti/api/groups/activebits", Summary: "The same by bit positions.",
+			Query: []string{"clientUid"}, MaxBody: maxGroups, Handler: a.setActiveBits,
+		},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/groupCacheEnabled", Summary: "Whether groups can be switched: yes.", Handler: cacheEnabled},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/members", Summary: "Number of users in a group of the caller.", Query: []string{"groupNameFilter"}, Handler: a.members},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Role: httpd.Admin, Summary: "Groups of a user.", Query: []string{"username"}, Handler: a.groupsOf},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/{name}/{direction}", Summary: "One group.", Handler: a.oneGroup},
+	)
+}
+
+// group is one group in one direction, as ATAK and CloudTAK read it.
+type group struct {
+	Name        string `json:"name"`
+	Direction   string `json:"direction"` // IN: the caller sends to it; OUT: it receives
+	Created     string `json:"created"`   // a date
+	Type        string `json:"type"`
+	Bit         int    `json:"bitpos"`
+	Active      bool   `json:"active"`
+	Description string `json:"description"`
+}
+
+// groupInfo is what is known of groups by name.
+type groupInfo map[string]struct {
+	bit     int
+	created time.Time
+}
+
+func (a *api) known(r *httpd.Request) (groupInfo, error) {
+	all, err := a.Auth.Groups(r.RequestCtx)
+	if err != nil {
+		return nil, err
+	}
+	info := make(groupInfo, len(all))
+	for _, g := range all {
+		info[g.Name] = struct {
+			bit     int
+			created time.Time
+		}{g.Bit, g.Created}
+	}
+	return info, nil
+}
+
+func (i groupInfo) entries(in, out, activeIn, activeOut []string) []group {
+	list := make([]group, 0, len(in)+len(out))
+	add := func(names, active []string, direction string) {
+		for _, name := range names {
+			g := i[name]
+			list = append(list, group{
+				Name: name, Direction: direction, Created: g.created.UTC().Format(time.DateOnly), Type: "SYSTEM", Bit: g.bit, Active: slices.Contains(active, name),
+			})
+		}
+	}
+	add(in, activeIn, "IN")
+	add(out, activeOut, "OUT")
+	return list
+}
+
+func (a *api) mine(r *httpd.Request) ([]group, error) {
+	known, err := a.known(r)
+	if err != nil {
+		return nil, err
+	}
+	in, out, err := a.Contact.Active(r.RequestCtx, r.Who.User, string(r.QueryArgs().Peek("clientUid")), r.Who.In, r.Who.Out)
+	if err != nil {
+		return nil, err
+	}
+	return known.entries(r.Who.In, r.Who.Out, in, out), nil
+}
+
+// groupsAll answers clients, which say useCache, and lists of groups, which do not.
+func (a *api) groupsAll(r *httpd.Request) error {
+	if r.QueryArgs().GetBool("useCache") {
+		return a.active(r)
+	}
+	list, err := a.mine(r)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(g group) bool { return g.Direction != "OUT" })
+	if r.Who.Role == httpd.Admin {
+		known, err := a.known(r)
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			if !slices.Contains(r.Who.Out, name) {
+				others = append(others, name)
+			}
+		}
+		list = append(list, known.entries(nil, others, nil, others)...)
+	}
+	return r.Envelope(groupType, list)
+}
+
+func (a *api) active(r *httpd.Request) error {
+	list, err := a.mine(r)
+	if err != nil {
+		return err
+	}
+	return r.Envelope(groupType, list)
+}
+
+func (a *api) groupsOf(r *httpd.Request) error {
+	p, err := a.Auth.Principal(r.RequestCtx, string(r.QueryArgs().Peek("username")))
+	if errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrDisabled) {
+		return httpd.NotFound("Not Found: there is no such user")
+	}
+	if err != nil {
+		return err
+	}
+	known, err := a.known(r)
+	if err != nil {
+		return err
+	}
+	in, out, err := a.Contact.Active(r.RequestCtx, p.User, "", p.In, p.Out)
+	if err != nil {
+		return err
+	}
+	return r.Envelope(groupType, known.entries(p.In, p.Out, in, out))
+}
+
+func (a *api) oneGroup(r *httpd.Request) error {
+	list, err := a.mine(r)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.Name == r.Param("name") && g.Direction == r.Param("direction") {
+			return r.Envelope(groupType, g)
+		}
+	}
+	return httpd.NotFound("Not Found: you are in no such group")
+}
+
+func cacheEnabled(r *httpd.Request) error { return r.Envelope("java.lang.Boolean", true) }
+
+func (a *api) members(r *httpd.Request) error {
+	name := string(r.QueryArgs().Peek("groupNameFilter"))
+	n := 0
+	if slices.Contains(r.Who.Out, name) || r.Who.Role == httpd.Admin {
+		all, err := a.Auth.Groups(r.RequestCtx)
+		if err != nil {
+			return err
+		}
+		for _, g := range all {
+			if g.Name == name {
+				n = max(g.In, g.Out)
+			}
+		}
+	}
+	return r.Envelope("java.lang.Integer", n)
+}
+
+// setActive switches groups. What the list does not name stays as it is.
+func (a *api) setActive(r *httpd.Request) error {
+	var list []struct { // the rest differs: ATAK sends created as a number
+		Name      string `json:"name"`
+		Direction string `json:"direction"`
+		Active    bool   `json:"active"`
+	}
+	if err := json.Unmarshal(r.PostBody(), &list); err != nil {
+		return httpd.Bad("body: want a list of groups with name, direction and active")
+	}
+	wish := map[[2]string]bool{}
+	for _, g := range list {
+		if g.Direction != "IN" && g.Direction != "OUT" {
+			return httpd.Bad("direction of %q: want IN or OUT", g.Name)
+		}
+		wish[[2]string{g.Name, g.Direction}] = g.Active
+	}
+	return a.switchGroups(r, func(g group) bool {
+		active, ok := wish[[2]string{g.Name, g.Direction}]
+		delete(wish, [2]string{g.Name, g.Direction})
+		return ok && active || !ok && g.Active
+	}, func() error {
+		for k := range wish {
+			return httpd.Forbidden("group %q %s: you are not in it", k[0], k[1])
+		}
+		return nil
+	})
+}
+
+// setActiveBits switches on the groups with these bits, and all others off.
+func (a *api) setActiveBits(r *httpd.Request) error {
+	var bits []int
+	if err := json.Unmarshal(r.PostBody(), &bits); err != nil {
+		return httpd.Bad("body: want a list of bit positions")
+	}
+	return a.switchGroups(r, func(g group) bool { return slices.Contains(bits, g.Bit) }, func() error { return nil })
+}
+
+// switchGroups decides for each group of the caller whether it is on, and then
+// has complain object.
+func (a *api) switchGroups(r *httpd.Request, on func(group) bool, complain func() error) error {
+	device := string(r.QueryArgs().Peek("clientUid"))
+	if len(device) > maxDevice {
+		return httpd.Bad("clientUid: %d bytes; want at most %d", len(device), maxDevice)
+	}
+	list, err := a.mine(r)
+	if err != nil {
+		return err
+	}
+	in, out := []string{}, []string{}
+	for _, g := range list {
+		switch {
+		case !on(g):
+		case g.Direction == "IN":
+			in = append(in, g.Name)
+		default:
+			out = append(out, g.Name)
+		}
+	}
+	if err := complain(); err != nil {
+		return err
+	}
+	if err := a.Contact.SetActive(r.RequestCtx, r.Who.User, device, r.Who.In, r.Who.Out, in, out); err != nil {
+		return err
+	}
+	a.Live.Regroup(r.RequestCtx, r.Who.User)
+	r.SetStatusCode(http.StatusOK)
+	return nil
+}
