@@ -35,6 +35,7 @@ type Engine struct {
 	repeater   *router.Repeater
 	seen       *router.Seen
 	lines      *lines
+	modest     atomic.Int64   // when somebody last sent who sends little: Unix nanoseconds
 	unsaved    *LetterChanges // what the Letterbox has not taken yet
 	meters     meters
 	taps       []*router.Tap // fixed at Start
@@ -124,10 +125,16 @@ func (e *Engine) Tap(t *router.Tap) { e.taps = append(e.taps, t) }
 // ReloadTLS asks Options.TLS again: new certificates and CAs hold for every
 // handshake from here on. Clients that are connected stay.
 func (e *Engine) ReloadTLS() {
-	cfg := e.opts.Load().TLS().Clone()
+	o := e.opts.Load()
+	cfg := o.TLS().Clone()
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	if cfg.MinVersion < tls.VersionTLS12 {
 		cfg.MinVersion = tls.VersionTLS12
+	}
+	if !o.PostQuantum {
+		// The curves of which crypto/tls has assembly: a handshake costs two thirds.
+		// Who sends a share of another one first is asked for one of these.
+		cfg.CurvePreferences = []tls.CurveID{tls.CurveP256, tls.CurveP384}
 	}
 	// Full records from the first one on: a flush is one write anyway.
 	cfg.DynamicRecordSizingDisabled = true

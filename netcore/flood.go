@@ -2,6 +2,7 @@ package netcore
 
 import (
 	"sync"
+	"time"
 
 	"takd/cot"
 	"takd/netcore/msg"
@@ -21,13 +22,22 @@ const (
 	// waitFull is the wait_limit while maxGathered bytes wait on one loop.
 	waitFull = 64 << 10
 
-	// share is how many deliveries, in KiB begun, one client may cause between
-	// two flushes, and all those who have sent more together: what others wait
-	// because of one that floods. It is more than a loop can do in that time, so
-	// that nobody waits for the sake of it.
-	share = 32 << 10
+	// turnShare is how many deliveries, in KiB begun, one client may cause between
+	// two flushes, and all those who have sent more together: so long do others
+	// wait because of one that floods. It is more than a loop can do in that time,
+	// so nobody waits for the sake of it.
+	turnShare = 32 << 10
 	// crowdedShare is the same while most receivers read too slowly.
-	crowdedShare = share / 32
+	crowdedShare = turnShare / 32
+
+	// fairRate is how many deliveries a second one client may cause for long, and
+	// fairBurst how many seconds' worth at once, while others send less than that
+	// and would wait because of it. Among those who all send more, and alone, a
+	// client has what the machine can do.
+	fairRate  = 400_000
+	fairBurst = int64(time.Second)
+	// protect is how long after the last event of a modest sender that holds.
+	protect = int64(200 * time.Millisecond)
 )
 
 // meters are the shared ones: of users and of addresses, for as long as one of
@@ -87,17 +97,38 @@ func (l *loop) may(c *client, ev *cot.Event) bool {
 	if c.cycle != l.cycle {
 		c.cycle, c.spent = l.cycle, 0
 	}
-	return c.spent < l.share() && !l.congested() && l.withinRates(c, ev)
+	return c.spent < l.turnShare() && l.fair(c) && !l.congested() && l.withinRates(c, ev)
 }
 
-// share is what a client may spend now.
-func (l *loop) share() int {
+// turnShare is what a client may spend before the next flush.
+func (l *loop) turnShare() int {
 	for _, x := range l.e.allLoops() {
 		if x.crowded.Load() {
 			return crowdedShare
 		}
 	}
-	return share
+	return turnShare
+}
+
+// fair reports whether c may go on though others send little.
+func (l *loop) fair(c *client) bool {
+	now := l.now.UnixNano()
+	ahead := c.paid - now
+	if ahead > fairBurst {
+		return now-l.e.modest.Load() > protect
+	}
+	if ahead < fairBurst/2 && now-l.e.modest.Load() > protect/8 {
+		l.e.modest.Store(now)
+	}
+	return true
+}
+
+// spend charges deliveries to c.
+func (l *loop) spend(c *client, deliveries int) {
+	now := l.now.UnixNano()
+	c.spent += deliveries
+	c.paid = max(c.paid, now) + int64(deliveries)*int64(time.Second)/fairRate
+	c.paid = min(c.paid, now+fairBurst+fairBurst/8) // what was free is not paid for later
 }
 
 // congested reports whether more waits for another loop than it will take.
@@ -185,7 +216,7 @@ func (l *loop) serve() {
 	if len(l.holding) == 0 {
 		return
 	}
-	each := max(1, l.share()/len(l.holding))
+	each := max(1, l.turnShare()/len(l.holding))
 	left := l.holding[:0]
 	for _, c := range l.holding {
 		if l.serveOne(c, each); c.held.Len() > 0 && c.State() != session.Closed {
@@ -208,7 +239,7 @@ func (l *loop) serveOne(c *client, budget int) {
 		c.cycle, c.spent = l.cycle, 0
 	}
 	until := l.spending + budget/max(1, l.e.loopCount())
-	for c.Reads() && l.spending < until && !l.congested() {
+	for c.Reads() && l.spending < until && !l.congested() && (l.fair(c) || c.Gone()) {
 		m := c.held.Peek()
 		if m == nil {
 			return

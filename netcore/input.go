@@ -156,7 +156,7 @@ func (l *loop) accept(c *client, ev *cot.Event) {
 		}
 		l.publish(c, ev, sa)
 	}
-	c.spent += (l.spending - before) * l.e.loopCount()
+	l.spend(c, (l.spending-before)*l.e.loopCount())
 }
 
 // looped reports whether ev has passed this server already: it carries our flow

@@ -3,8 +3,10 @@ package netcore_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -493,5 +495,105 @@ func TestStopKeepsItsDeadline(t *testing.T) {
 	err := s.Stop(ctx)
 	if err == nil || ctx.Err() != nil {
 		t.Errorf("Stop = %v, context %v; want an error before the deadline", err, ctx.Err())
+	}
+}
+
+// Anonymous clients are known by their uid: mail for one waits for it.
+func TestMailOfAnonymousClients(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) {
+		o.Inputs = append(o.Inputs, netcore.Input{Name: "tcp", Protocol: netcore.TCP, Address: "127.0.0.1:0"})
+	})
+	ann := s.bound(t, "ann")
+	sensor := func() *phone {
+		conn, err := net.Dial("tcp", s.Listeners()["tcp"].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPhone(t, "sensor", conn)
+		p.send(sa("sensor", ""))
+		return p
+	}
+	first := sensor()
+	ann.expect(`uid="uid-sensor"`)
+	_ = first.conn.Close()
+	ann.expect("t-x-d-d", "uid-sensor")
+	ann.send(event("m", "b-t-f", "<remarks>for the sensor</remarks>"+dest("sensor")))
+	ann.ping()
+	sensor().waitSeen("for the sensor")
+}
+
+// An event of exactly the size that ATAK can receive is passed on, with no tag
+// that would make it too large.
+func TestLargestEvent(t *testing.T) {
+	for _, encoding := range []string{"xml", "protobuf"} {
+		s := start(t, nil)
+		ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
+		if encoding == "protobuf" {
+			bob.negotiate() // as it is larger in XML, it fits
+		}
+		frame := len(event("large", "b-m-p", ""))
+		ann.send(event("large", "b-m-p", strings.Repeat("x", 65536-frame)))
+		got := bob.expect(`uid="large"`)
+		if encoding == "xml" && (len(got) != 65536 || strings.Contains(got, "_flow-tags_")) {
+			t.Errorf("%d bytes came, want 65536 without a flow tag", len(got))
+		}
+		ann.send(event("larger", "b-m-p", strings.Repeat("x", 65537-frame)))
+		ann.send(event("fence", "a-f-G", ""))
+		bob.expect(`uid="fence"`)
+		if encoding == "xml" {
+			bob.never(`uid="larger"`)
+		}
+	}
+}
+
+// What is no number moves nothing, in both encodings; what is unknown is passed on.
+func TestNumbersThatAreNone(t *testing.T) {
+	s := start(t, nil)
+	ann, xml, pb := s.bound(t, "ann"), s.bound(t, "xml"), s.bound(t, "pb")
+	pb.negotiate()
+	with := func(uid, from, to string) string { return strings.Replace(event(uid, "a-f-G", ""), from, to, 1) }
+	for i, lat := range []string{"NaN", "Infinity", "-Inf", "", "48,137", "1e999", "0x10", "north"} {
+		ann.send(with(fmt.Sprintf("nowhere-%d", i), `lat="1"`, `lat="`+lat+`"`))
+	}
+	ann.send(with("unknown", `hae="3" ce="4" le="5"`, `hae="NaN" ce="" le="Infinity"`))
+	for _, p := range []*phone{xml, pb} {
+		got := p.expect(`uid="unknown"`)
+		if strings.Contains(got, "NaN") || strings.Contains(got, "Inf") || strings.Count(got, "9999999") != 3 {
+			t.Errorf("%s got %s", p.name, got)
+		}
+		p.never("nowhere-")
+	}
+}
+
+// Revoking its certificate ends a client also where its password says who it is.
+func TestSerialOfPasswordClients(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) { o.Inputs[0].Auth = netcore.AuthPassword })
+	cfg := clientTLS("device", tls.VersionTLS13)
+	conn, err := tls.Dial("tcp", s.addr, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPhone(t, "ann", conn)
+	p.send(`<auth><cot username="ann" password="secret ann"/></auth>` + sa("ann", ""))
+	p.expect("t-x-takp-v")
+	leaf, _ := x509.ParseCertificate(cfg.Certificates[0].Certificate[0])
+	if n := s.Kick(netcore.Who{Serial: leaf.SerialNumber.Text(16)}, "certificate revoked"); n != 1 {
+		t.Errorf("%d clients were closed, want 1", n)
+	}
+	p.gone()
+}
+
+// A callsign that changes all the time does not fill the log.
+func TestRenamingIsLoggedSeldom(t *testing.T) {
+	var log lines
+	s := start(t, nil, func(o *netcore.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	ann := s.bound(t, "ann")
+	for i := range 500 {
+		ann.send(event("uid-ann", "a-f-G-U-C", fmt.Sprintf(`<contact callsign="ann-%d" endpoint="*:-1:stcp"/>`, i)))
+	}
+	ann.ping()
+	stop(t, s)
+	if n := strings.Count(log.text(), "callsign changed"); n < 1 || n > 3 {
+		t.Errorf("%d lines about 500 changes", n)
 	}
 }

@@ -48,6 +48,7 @@ type client struct {
 	holding bool           // is on the loop's list of those
 	cycle   uint64         // in which it spent
 	spent   int            // deliveries, in KiB begun
+	paid    int64          // until when, at fairRate, what it spent is paid for: Unix nanoseconds
 	rest    []byte         // what its socket still held when it ended
 
 	checking      bool // its password is being checked
@@ -371,7 +372,7 @@ func (l *loop) flush() {
 }
 
 // idleShare is how many times as long as a short flush took the next one waits.
-const idleShare = 16
+const idleShare = 2
 
 func (l *loop) flushAll() {
 	defer l.leave(l.enter())

@@ -3,8 +3,12 @@ package netcore
 import (
 	"errors"
 	"log/slog"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"takd/cot"
 	"takd/cot/cottest"
@@ -146,6 +150,109 @@ func TestPanicClosesOneClient(t *testing.T) {
 type broken struct{ tlsio.Plain }
 
 func (*broken) Read([]byte) (int, error) { panic("a defect") }
+
+// A panic in the middle of a flush is that client's alone: the others get their
+// bytes, the dead are buried, and what is gathered for other loops is pushed.
+func TestPanicInFlush(t *testing.T) {
+	l, all := benchLoop(t, 5, nil)
+	for i, c := range all {
+		l.traffic(c, position(string(rune('a'+i))))
+	}
+	l.flush()
+	all[2].Layer = &unsealed{}
+	before := all[4].Stats.EventsOut
+	for range 200 { // more than a batch: it flushes itself within the turn
+		l.traffic(all[0], position("a"))
+	}
+	l.flush()
+	l.flush()
+	if all[2].State() != session.Closed || len(l.clients) != 4 || l.turns != 0 || len(l.dead) != 0 {
+		t.Errorf("state %d, %d clients, turns %d, %d not buried; want closed, 4, 0, 0", all[2].State(), len(l.clients), l.turns, len(l.dead))
+	}
+	if got := all[4].Stats.EventsOut - before; got != 201 { // and one t-x-d-d
+		t.Errorf("the last client got %d events, want 201", got)
+	}
+}
+
+// unsealed is a layer whose sealing has a defect.
+type unsealed struct{ tlsio.Plain }
+
+func (*unsealed) Seal([]byte, []byte) ([]byte, error) { panic("a defect") }
+
+// After a large event that came in pieces, a client holds no large memory.
+func TestCutEventGivesMemoryBack(t *testing.T) {
+	l, all := benchLoop(t, 1, nil)
+	large := append(position("big")[:300:300], make([]byte, 1<<20)...)
+	for i := 300; i < len(large); i++ {
+		large[i] = 'x'
+	}
+	l.traffic(all[0], []byte(`<event version="2.0" uid="a" type="a-f-G" how="m-g" time="2026-01-01T00:00:00Z" start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z"><point lat="1" lon="2"/><detail><remarks>`))
+	l.traffic(all[0], large[300:])
+	l.traffic(all[0], []byte(`</remarks></detail></event><event version="2.0"`))
+	if got := cap(all[0].Partial); got > 2*keepPartial || l.gathered != len(all[0].Partial) {
+		t.Errorf("%d bytes are kept for %q, %d counted", got, all[0].Partial, l.gathered)
+	}
+}
+
+// Where descriptors are few, most are for clients.
+func TestRoomForClients(t *testing.T) {
+	for files, want := range map[uint64]int{32: 0, 64: 48, 256: 192, 1024: 768, 4096: 3840, 1 << 20: 16000} {
+		got, err := roomFor(16000, files)
+		if got != want || (err != nil) != (want == 0) {
+			t.Errorf("roomFor(16000, %d) = %d, %v; want %d", files, got, err, want)
+		}
+	}
+}
+
+// A log that nobody takes stops nothing: lines are dropped and counted.
+func TestLogThatBlocks(t *testing.T) {
+	stuck := &stuckWriter{free: make(chan struct{})}
+	l := newLines()
+	log := l.logger(slog.New(slog.NewTextHandler(stuck, nil))).With("peer", "x")
+	for range mostLines + 100 {
+		log.Info("line")
+	}
+	if n := l.dropped.Load(); n < 90 {
+		t.Errorf("%d lines were dropped, want about 100", n)
+	}
+	close(stuck.free)
+	l.flush(t.Context())
+	if n := stuck.lines.Load(); n < mostLines {
+		t.Errorf("%d lines were written, want %d", n, mostLines)
+	}
+}
+
+type stuckWriter struct {
+	free  chan struct{}
+	lines atomic.Int64
+}
+
+func (w *stuckWriter) Write(p []byte) (int, error) {
+	<-w.free
+	w.lines.Add(1)
+	return len(p), nil
+}
+
+// A phone that vanishes on a busy channel is given up after a minute.
+func TestSilenceIsLimited(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	limitSilence(conn.(*net.TCPConn))
+	raw, _ := conn.(*net.TCPConn).SyscallConn()
+	_ = raw.Control(func(fd uintptr) {
+		if ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || ms != 60_000 {
+			t.Errorf("TCP_USER_TIMEOUT = %d ms, %v", ms, err)
+		}
+	})
+}
 
 // failing is a connection whose writes fail, as gnet's do: closed first.
 type failing struct {

@@ -145,6 +145,8 @@ type Options struct {
 
 	WaitLimit int `yaml:"wait_limit" help:"Bytes of one client that may wait because they are more than its share." default:"16777216"`
 
+	PostQuantum bool `yaml:"post_quantum" help:"Offer the key exchanges X25519MLKEM768 and X25519 too: what is recorded today stays secret from computers of tomorrow, and a handshake costs half as much again." default:"false"`
+
 	HandshakeDeadline time.Duration `yaml:"handshake_deadline"  help:"A client that has not finished its TLS handshake or <auth> by then is closed." default:"10s"`
 	Handshakes        int           `yaml:"handshakes"          help:"Handshakes under way at one time." default:"8192"`
 	HandshakesPerIP   int           `yaml:"handshakes_per_ip"   help:"Handshakes under way from one IP address." default:"4096"`

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,29 @@ func TestRepeaterLimit(t *testing.T) {
 	}
 	if n := len(r.Alarms(time.Unix(100*3600, 0))); n != 0 || r.Len() != 0 {
 		t.Errorf("%d alarms after days without a renewal, want none", n)
+	}
+}
+
+// One user cannot take all the places.
+func TestAlarmsOfOneUser(t *testing.T) {
+	r := router.NewRepeater(80)
+	raise := func(user string, n int) (kept int) {
+		for i := range n {
+			text := fmt.Sprintf(`<event uid="%s-%d" type="b-a-o-tbl" time="a" start="b" stale="c"><point lat="1" lon="2"/><detail><emergency type="911 Alert"/></detail></event>`, user, i)
+			var ev cot.Event
+			if _, err := cot.Scan([]byte(text), &ev); err != nil {
+				t.Fatal(err)
+			}
+			m := letter(text, bits("red"))
+			if r.Note(&ev, m, router.Raiser{User: user, In: bits("red"), Out: bits("red")}, time.Unix(0, 0), time.Hour) {
+				kept++
+			}
+			m.Release()
+		}
+		return kept
+	}
+	if a, b := raise("ann", 80), raise("bob", 2); a != 10 || b != 2 {
+		t.Errorf("ann has %d, bob %d; want 10, 2", a, b)
 	}
 }
 
