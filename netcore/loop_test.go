@@ -1,6 +1,7 @@
 package netcore
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"net"
@@ -182,12 +183,9 @@ func (*unsealed) Seal([]byte, []byte) ([]byte, error) { panic("a defect") }
 // After a large event that came in pieces, a client holds no large memory.
 func TestCutEventGivesMemoryBack(t *testing.T) {
 	l, all := benchLoop(t, 1, nil)
-	large := append(position("big")[:300:300], make([]byte, 1<<20)...)
-	for i := 300; i < len(large); i++ {
-		large[i] = 'x'
-	}
+	large := bytes.Repeat([]byte("x"), 1<<20)
 	l.traffic(all[0], []byte(`<event version="2.0" uid="a" type="a-f-G" how="m-g" time="2026-01-01T00:00:00Z" start="2026-01-01T00:00:00Z" stale="2026-01-01T00:00:00Z"><point lat="1" lon="2"/><detail><remarks>`))
-	l.traffic(all[0], large[300:])
+	l.traffic(all[0], large)
 	l.traffic(all[0], []byte(`</remarks></detail></event><event version="2.0"`))
 	if got := cap(all[0].Partial); got > 2*keepPartial || l.gathered != len(all[0].Partial) {
 		t.Errorf("%d bytes are kept for %q, %d counted", got, all[0].Partial, l.gathered)

@@ -18,8 +18,10 @@ type result struct {
 	Disconnected int64    `json:"disconnected"`
 	Latency      struct {
 		P99 float64 `json:"p99"`
+		Max float64 `json:"max"`
 	} `json:"latency_ms"`
 	Server *struct {
+		Seconds float64 `json:"cpu_seconds"`
 		Cores   float64 `json:"cores"`
 		Micros  float64 `json:"cpu_us_per_delivery"`
 		RSS     int64   `json:"rss_bytes"`
@@ -38,6 +40,10 @@ type result struct {
 		Pictures int     `json:"pictures"`
 		Seconds  float64 `json:"seconds_max"`
 	} `json:"stuck"`
+	Shots *struct {
+		Sent  int     `json:"sent"`
+		Ratio float64 `json:"ratio"`
+	} `json:"shots"`
 	Tool  float64 `json:"load_tool_cores"`
 	Other float64 `json:"other_cores"`
 	Steal float64 `json:"steal_cores"`
@@ -62,7 +68,20 @@ type metric struct {
 var (
 	delivered = metric{"delivered", "", 6, func(r *result) (float64, bool) { return r.Ratio, true }}
 	latency99 = metric{"p99", "ms", 2, func(r *result) (float64, bool) { return r.Latency.P99, r.Latency.P99 > 0 }}
-	cpuEach   = metric{"CPU per delivery", "µs", 2, func(r *result) (float64, bool) {
+	slowest   = metric{"the last after", "s", 2, func(r *result) (float64, bool) { return r.Latency.Max / 1000, r.Latency.Max > 0 }}
+	shotRatio = metric{"one-shot events delivered", "", 4, func(r *result) (float64, bool) {
+		if r.Shots == nil || r.Shots.Sent == 0 {
+			return 0, false
+		}
+		return r.Shots.Ratio, true
+	}}
+	cpuStorm = metric{"CPU per client", "ms", 2, func(r *result) (float64, bool) {
+		if r.Storm == nil || r.Server == nil || r.Storm.Served == 0 {
+			return 0, false
+		}
+		return r.Server.Seconds * 1000 / float64(r.Storm.Served), true
+	}}
+	cpuEach = metric{"CPU per delivery", "µs", 2, func(r *result) (float64, bool) {
 		if r.Server == nil || r.Server.Micros == 0 {
 			return 0, false
 		}

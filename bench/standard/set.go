@@ -65,8 +65,8 @@ var set = []group{
 		},
 		hub: true, rounds: 2,
 		scenarios: []scenario{
-			{"small-xml", "200 clients, 10 of them send 10 positions/s, XML", "xml", []goal{all, p99(10), cpu(1.1), exact, nobodyLost}},
-			{"small-proto", "the same in protobuf", "protobuf", []goal{all, p99(10), cpu(1.1), exact, nobodyLost}},
+			{"small-xml", "200 clients, 10 of them send 10 positions/s, XML", "xml", []goal{all, p99(5), cpu(0.85, 0.7), exact, nobodyLost}},
+			{"small-proto", "the same in protobuf", "protobuf", []goal{all, p99(5), cpu(0.85, 0.7), exact, nobodyLost}},
 		},
 	},
 	{
@@ -76,8 +76,8 @@ var set = []group{
 		},
 		hub: true, rounds: 2,
 		scenarios: []scenario{
-			{"large-xml", "500 clients, 50 of them send 2 positions/s, XML", "xml", []goal{all, p99(20), cpu(0.9), exact, nobodyLost}},
-			{"large-proto", "the same in protobuf", "protobuf", []goal{all, p99(20), cpu(0.9), exact, nobodyLost}},
+			{"large-xml", "500 clients, 50 of them send 2 positions/s, XML", "xml", []goal{all, p99(8), cpu(0.85, 0.7), exact, nobodyLost}},
+			{"large-proto", "the same in protobuf", "protobuf", []goal{all, p99(8), cpu(0.85, 0.7), exact, nobodyLost}},
 		},
 	},
 	{
@@ -85,9 +85,32 @@ var set = []group{
 			full:  []string{"--mode=max", "--clients=100", "--publishers=4", "--window=64", "--warmup=3s", "--duration=12s"},
 			quick: []string{"--warmup=1s", "--duration=3s"},
 		},
-		hub: true, rounds: 2, config: []string{unlimited},
+		hub: true, rounds: 2,
 		scenarios: []scenario{
-			{"fanout", "100 clients, 4 of them send as fast as all get it, XML", "xml", []goal{deliveries(1.2, 1.8), exact, nobodyLost}},
+			{"fanout", "100 clients, 4 of them send as fast as all get it, 64 events each under way, XML", "xml", []goal{deliveries(1.5, 2), exact, nobodyLost}},
+		},
+	},
+	{
+		load: load{
+			full:  []string{"--mode=max", "--clients=100", "--publishers=10", "--window=256", "--warmup=3s", "--duration=12s"},
+			quick: []string{"--warmup=1s", "--duration=3s"},
+		},
+		hub: true, rounds: 2,
+		scenarios: []scenario{
+			{"fanout-10", "100 clients, 10 of them send as fast as all get it, 256 events each under way, XML", "xml", []goal{deliveries(1.2, 1.5), exact, nobodyLost}},
+			{"fanout-10-proto", "the same in protobuf", "protobuf", []goal{{metric: deliveryRate, must: 3e6}, exact, nobodyLost}},
+		},
+	},
+	{
+		load: load{
+			full: []string{
+				"--mode=steady", "--clients=300", "--publishers=1", "--rate=1000", "--burst=1000", "--uids=1000", "--mix=sa", "--warmup=3s", "--duration=12s",
+			},
+			quick: []string{"--warmup=1s", "--duration=4s"},
+		},
+		hub: true, rounds: 2,
+		scenarios: []scenario{
+			{"burst", "1,000 uids at once to 300 clients, each second, XML", "xml", []goal{all, {metric: slowest, most: true, must: 0.2, aim: 0.12}, exact, nobodyLost}},
 		},
 	},
 	{
@@ -95,9 +118,19 @@ var set = []group{
 			full:  []string{"--mode=max", "--clients=2", "--publishers=1", "--window=64", "--warmup=3s", "--duration=12s"},
 			quick: []string{"--warmup=1s", "--duration=3s"},
 		},
-		hub: true, rounds: 2, config: []string{unlimited},
+		hub: true, rounds: 2,
 		scenarios: []scenario{
-			{"ingest", "one client sends to one as fast as it gets it, XML", "xml", []goal{messages(0.8), exact, nobodyLost}},
+			{"ingest", "one client sends to one as fast as it gets it, XML", "xml", []goal{messages(1, 1.3), exact, nobodyLost}},
+		},
+	},
+	{
+		load: load{
+			full:  []string{"--mode=shots", "--shots=500", "--clients=50", "--publishers=10", "--rate=1", "--mix=sa", "--warmup=2s", "--duration=12s"},
+			quick: []string{"--shots=100", "--warmup=1s", "--duration=4s"},
+		},
+		rounds: 1,
+		scenarios: []scenario{
+			{"shots", "500 senders connect, send one event and close, while 50 clients have positions, half XML, half protobuf", "mixed", []goal{{metric: shotRatio, must: 1}, all, exact, nobodyLost}},
 		},
 	},
 	{
@@ -107,7 +140,7 @@ var set = []group{
 		},
 		hub: true, rounds: 1,
 		scenarios: []scenario{
-			{"idle", "10,000 clients that send nothing but pings", "mixed", []goal{memoryEach(16, 8), idleCPU(2), nobodyLost}},
+			{"idle", "10,000 clients that send nothing but pings", "mixed", []goal{memoryEach(10, 6), idleCPU(2), nobodyLost}},
 		},
 	},
 	{
@@ -120,7 +153,7 @@ var set = []group{
 		// A storm from one address: in the field it comes from as many as there are clients.
 		rounds: 1, config: []string{"messaging.handshakes_per_ip=100000"},
 		scenarios: []scenario{
-			{"storm", "5,000 clients connect at once, and stay, while 200 carry 10 positions/s, which at the end all 5,200 get, XML", "xml", []goal{stormTime(15), stormFailed, p99(100), all, exact}},
+			{"storm", "5,000 clients connect at once, and stay, while 200 carry 10 positions/s, which at the end all 5,200 get, XML", "xml", []goal{stormTime(15), stormFailed, p99(100), {metric: cpuStorm, most: true, must: 0.55, aim: 0.4}, all, exact}},
 		},
 	},
 	{
@@ -133,6 +166,18 @@ var set = []group{
 		rounds: 1,
 		scenarios: []scenario{
 			{"stuck", "300 clients, 50 of them send 50 positions/s, 20 stop reading for 60 s; who is closed meanwhile connects again when it reads again, XML", "xml", []goal{all, p99(30), peakMemory(128), catchUp(2), stuckLost, exact}},
+		},
+	},
+	{
+		load: load{
+			full: []string{
+				"--mode=stuck", "--clients=100", "--publishers=20", "--rate=200", "--uids=400", "--mix=sa", "--stuck=20", "--stuck-for=30s", "--warmup=4s", "--duration=36s",
+			},
+			quick: []string{"--stuck-for=6s", "--warmup=1s", "--duration=10s"},
+		},
+		rounds: 1,
+		scenarios: []scenario{
+			{"stuck-8000", "100 clients, 20 of them carry 400 uids each, 4,000 positions/s in all, 20 stop reading for 30 s; nobody is closed, XML", "xml", []goal{all, p99(30), peakMemory(256), exact, nobodyLost}},
 		},
 	},
 	{
@@ -159,9 +204,6 @@ var set = []group{
 	},
 }
 
-// unlimited lets one client send as fast as it can.
-const unlimited = "messaging.limit_client={events: -1, bytes: -1, uids: -1, deliveries: -1}"
-
 // The goals of the set, over the figures of measure.go.
 var (
 	all         = goal{metric: delivered, must: 1, every: true}
@@ -171,12 +213,16 @@ var (
 	stuckLost   = goal{metric: notCaughtUp, most: true, every: true, quiet: true}
 )
 
-func p99(ms float64) goal    { return goal{metric: latency99, most: true, must: ms} }
-func cpu(times float64) goal { return goal{metric: cpuEach, most: true, must: times, hub: true} }
+func p99(ms float64) goal { return goal{metric: latency99, most: true, must: ms} }
+func cpu(must, aim float64) goal {
+	return goal{metric: cpuEach, most: true, must: must, aim: aim, hub: true}
+}
 func deliveries(must, aim float64) goal {
 	return goal{metric: deliveryRate, must: must, aim: aim, hub: true}
 }
-func messages(must float64) goal { return goal{metric: messageRate, must: must, hub: true} }
+func messages(must, aim float64) goal {
+	return goal{metric: messageRate, must: must, aim: aim, hub: true}
+}
 func memoryEach(must, aim float64) goal {
 	return goal{metric: memoryPerClient, most: true, must: must, aim: aim}
 }

@@ -67,12 +67,12 @@ func TestJudge(t *testing.T) {
 		"median too high":          {goal: p99(10), takd: []string{good, worse}, want: outcome{known: true, aimed: true}},
 		"exactly at the bound":     {goal: p99(10.5), takd: []string{good, worse}, want: outcome{known: true, met: true, aimed: true}},
 		"every run counts":         {goal: all, takd: []string{good, worse, good}, want: outcome{known: true, aimed: true}},
-		"times the hub":            {goal: cpu(1.1), takd: []string{good, worse}, hub: []string{hub, hub}, want: outcome{known: true, met: true, aimed: true, ratio: 1.1}},
-		"too much for the hub":     {goal: cpu(1.1), takd: []string{worse}, hub: []string{hub}, want: outcome{known: true, aimed: true, ratio: 1.2}},
+		"times the hub":            {goal: cpu(1.1, 0), takd: []string{good, worse}, hub: []string{hub, hub}, want: outcome{known: true, met: true, aimed: true, ratio: 1.1}},
+		"too much for the hub":     {goal: cpu(1.1, 0), takd: []string{worse}, hub: []string{hub}, want: outcome{known: true, aimed: true, ratio: 1.2}},
 		"must and aim":             {goal: deliveries(1.2, 1.8), takd: []string{good}, hub: []string{hub}, want: outcome{known: true, met: true, aimed: true, ratio: 1.8}},
 		"must but not the aim":     {goal: deliveries(1.2, 1.8), takd: []string{worse}, hub: []string{hub}, want: outcome{known: true, met: true, ratio: 1.2}},
-		"no hub":                   {goal: cpu(1.1), takd: []string{good}},
-		"a run of the hub failed":  {goal: cpu(1.1), takd: []string{good}, hub: []string{hub, ""}},
+		"no hub":                   {goal: cpu(1.1, 0), takd: []string{good}},
+		"a run of the hub failed":  {goal: cpu(1.1, 0), takd: []string{good}, hub: []string{hub, ""}},
 		"a run of takd failed":     {goal: all, takd: []string{good, ""}},
 		"never ran":                {goal: all},
 		"a figure that is missing": {goal: stormTime(15), takd: []string{good}},
@@ -119,7 +119,7 @@ func TestTable(t *testing.T) {
 	hub := runs(t, "hub", `{"ratio": 1, "latency_ms": {"p99": 6}, "server": {"cpu_us_per_delivery": 10}}`)
 	lost := runs(t, "takd", `{"ratio": 0.999999, "duplicates": 3, "latency_ms": {"p99": 4}}`)
 	p := page{Rows: []row{
-		{scenario: scenario{name: "a", goals: []goal{all, p99(10), cpu(1.1), exact}}, compared: true, takd: takd, hub: hub},
+		{scenario: scenario{name: "a", goals: []goal{all, p99(10), cpu(1.1, 0), exact}}, compared: true, takd: takd, hub: hub},
 		{scenario: scenario{name: "b", goals: []goal{all, exact}}, takd: lost},
 		{scenario: scenario{name: "c", goals: []goal{all}}, takd: runs(t, "takd", "")},
 	}}
@@ -250,7 +250,10 @@ func TestFlags(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	want := []string{"small-xml", "small-proto", "large-xml", "large-proto", "fanout", "ingest", "idle", "storm", "stuck", "flood", "mixed"}
+	want := []string{
+		"small-xml", "small-proto", "large-xml", "large-proto", "fanout", "fanout-10", "fanout-10-proto", "burst", "ingest", "shots", "idle", "storm",
+		"stuck", "stuck-8000", "flood", "mixed",
+	}
 	if diff := cmp.Diff(want, names(set)); diff != "" {
 		t.Errorf("scenarios (-want +got):\n%s", diff)
 	}
@@ -329,7 +332,7 @@ func TestMeasure(t *testing.T) {
 	defer b.close()
 	rows, err := b.measure(t.Context(), group{
 		load: load{full: []string{"--mode=steady", "--clients=6", "--publishers=2", "--rate=5", "--mix=sa", "--warmup=200ms", "--duration=1s"}},
-		hub:  true, rounds: 1, config: []string{unlimited},
+		hub:  true, rounds: 1, config: []string{"messaging.flush_max=20ms"},
 		scenarios: []scenario{{name: "tiny", protocol: "protobuf", goals: []goal{all, exact, nobodyLost}}},
 	}, false)
 	if err != nil {

@@ -257,15 +257,24 @@ func (c *client) take(event []byte) error {
 	return nil
 }
 
-// send writes one XML document in the client's encoding. Wait for ready first.
-func (c *client) send(xml []byte) error {
+// send writes XML documents, which end at ends, in the client's encoding and at
+// once; without ends it is one. Wait for ready first.
+func (c *client) send(xml []byte, ends ...int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var err error
-	if c.wire, err = toWire(c.wire[:0], xml, c.speaks, &c.scratch); err != nil {
-		return fmt.Errorf("client %d: %w", c.index, err)
+	if len(ends) == 0 {
+		ends = []int{len(xml)}
 	}
-	if _, err = c.conn.Write(c.wire); err != nil {
+	c.wire = c.wire[:0]
+	from := 0
+	for _, end := range ends {
+		var err error
+		if c.wire, err = toWire(c.wire, xml[from:end], c.speaks, &c.scratch); err != nil {
+			return fmt.Errorf("client %d: %w", c.index, err)
+		}
+		from = end
+	}
+	if _, err := c.conn.Write(c.wire); err != nil {
 		return fmt.Errorf("client %d: %w", c.index, err)
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 // every event is expected by every client but its sender.
 type runCmd struct {
 	target
-	Mode       string        `help:"steady: publishers send at a fixed rate. max: as fast as everybody gets it. idle: everybody is connected, nobody sends but pings, and nobody may be disconnected. storm, stuck and flood: steady, and beside it many that connect at once, some that do not read, some that send as fast as they can." enum:"steady,max,idle,storm,stuck,flood" default:"steady"`
+	Mode       string        `help:"steady: publishers send at a fixed rate. max: as fast as everybody gets it. idle: everybody is connected, nobody sends but pings, and nobody may be disconnected. storm, stuck, flood and shots: steady, and beside it many that connect at once, some that do not read, some that send as fast as they can, some that connect, send one event and close." enum:"steady,max,idle,storm,stuck,flood,shots" default:"steady"`
 	Clients    int           `help:"Clients that connect and receive." default:"100"`
 	Publishers int           `help:"How many of them also send; 0 means all." default:"0"`
 	Rate       float64       `help:"Events per second of each publisher." default:"1"`
@@ -27,6 +27,9 @@ type runCmd struct {
 	Stuck      int           `help:"Mode stuck: clients that stop reading when measuring begins; what they get is not counted." default:"10"`
 	StuckFor   time.Duration `help:"Mode stuck: when they read again." default:"20s"`
 	Flooders   int           `help:"Mode flood: more clients, which send as fast as they can while it is measured." default:"1"`
+	Shots      int           `help:"Mode shots: senders that connect, send one event and close." default:"200"`
+	UIDs       int           `name:"uids" help:"Uids of each publisher's positions, in turn." default:"1"`
+	Burst      int           `help:"Events of a publisher that are due at the same moment, and written at once." default:"1"`
 	Hub        bool          `help:"The server is no TAK server: it sends everything to everybody else, and that is all."`
 	Warmup     time.Duration `help:"Time under load that is not measured." default:"5s"`
 	Duration   time.Duration `help:"Time that is measured." default:"30s"`
@@ -77,6 +80,12 @@ func (r *runCmd) validateMode() error {
 		return fmt.Errorf("--stuck %d: want 1 to %d, the clients that do not publish", r.Stuck, r.Clients-max(r.Publishers, 1))
 	case r.Mode == "stuck" && (r.StuckFor <= 0 || r.StuckFor >= r.Duration):
 		return fmt.Errorf("--stuck-for %v: want more than 0, and less than --duration %v", r.StuckFor, r.Duration)
+	case r.Mode == "shots" && (r.Shots < 1 || r.Shots > 100_000):
+		return fmt.Errorf("--shots %d: want 1 to 100000", r.Shots)
+	case r.UIDs < 0 || r.UIDs > 100_000:
+		return fmt.Errorf("--uids %d: want 0 to 100000", r.UIDs)
+	case r.Burst < 0 || r.Burst > 100_000:
+		return fmt.Errorf("--burst %d: want 0 to 100000", r.Burst)
 	case r.Mode == "flood" && (r.Flooders < 1 || r.Flooders > 1000):
 		return fmt.Errorf("--flooders %d: want 1 to 1000", r.Flooders)
 	}
@@ -102,6 +111,7 @@ type load struct {
 	stuck *stuck
 	storm *storm
 	flood *flood
+	shots *shots
 }
 
 // sender counts what one publisher did; written by its goroutine only.
@@ -149,6 +159,7 @@ func (r *runCmd) measure(ctx context.Context) (*report, error) {
 	if r.Publishers == 0 && r.Mode != "idle" {
 		r.Publishers = r.Clients
 	}
+	r.Burst, r.UIDs = max(1, r.Burst), max(1, r.UIDs)
 	l := &load{runCmd: r, id: rand.Uint64() >> 1, began: time.Now(), senders: make([]sender, r.Publishers)}
 	var empty int64
 	if r.ServerPID != 0 {
@@ -226,6 +237,8 @@ func (l *load) cast() []*client {
 		l.storm = &storm{l: l}
 	case "flood":
 		l.flood = &flood{l: l}
+	case "shots":
+		l.shots = &shots{l: l, seen: make(map[int]bool)}
 	case "stuck":
 		l.stuck = newStuck(l)
 		counted = l.stuck.first
@@ -240,7 +253,13 @@ func (l *load) cast() []*client {
 		default:
 			t := newTally(i, l.Publishers)
 			l.tallies = append(l.tallies, t)
-			c.got = l.marked(func(m mark, size int) { t.add(m, l.now(), size) })
+			c.got = l.marked(func(m mark, size int) {
+				if l.shots != nil && i == 0 && m.sender >= l.Publishers {
+					l.shots.take(m.sender - l.Publishers)
+					return
+				}
+				t.add(m, l.now(), size)
+			})
 		}
 	}
 	return clients
@@ -319,6 +338,8 @@ func (l *load) play(ctx context.Context) {
 		l.storm.play(ctx)
 	case l.flood != nil:
 		l.flood.play(ctx)
+	case l.shots != nil:
+		l.shots.play(ctx)
 	}
 }
 
@@ -343,11 +364,11 @@ func (l *load) publisher(ctx context.Context, i int, start int64) {
 		s        = &l.senders[i]
 		interval = float64(time.Second) / l.Rate
 		phase    = interval * float64(i) / float64(l.Publishers)
-		xml      []byte
 		extra    []byte
+		events   batch
 	)
 	for n := uint32(1); ; n++ {
-		due := start + int64(phase+interval*float64(n-1))
+		due := start + int64(phase+interval*float64(int(n-1)/l.Burst*l.Burst))
 		if due >= l.to {
 			return
 		}
@@ -373,12 +394,42 @@ func (l *load) publisher(ctx context.Context, i int, start int64) {
 			s.behind = max(s.behind, time.Duration(l.now()-due))
 		}
 		extra = m.append(extra[:0])
-		xml = l.event(xml[:0], c, kind, n, extra)
-		if s.err = c.send(xml); s.err == nil && measured {
-			s.sent++
-			s.wanted += receivers
+		events.add(l.event(events.next(), c, kind, n, extra), measured, receivers)
+		if int(n)%l.Burst == 0 {
+			s.err = events.send(c, s)
 		}
 	}
+}
+
+// batch is the events that are written at once.
+type batch struct {
+	xml    []byte
+	ends   []int
+	sent   int64 // if written: of the measured ones
+	wanted int64
+}
+
+// next is where the next event is appended.
+func (b *batch) next() []byte { return b.xml }
+
+func (b *batch) add(xml []byte, measured bool, receivers int64) {
+	b.xml = xml
+	b.ends = append(b.ends, len(xml))
+	if measured {
+		b.sent++
+		b.wanted += receivers
+	}
+}
+
+// send writes what was added and counts it.
+func (b *batch) send(c *client, s *sender) error {
+	err := c.send(b.xml, b.ends...)
+	if err == nil {
+		s.sent += b.sent
+		s.wanted += b.wanted
+	}
+	*b = batch{xml: b.xml[:0], ends: b.ends[:0]}
+	return err
 }
 
 // What an event is.
@@ -413,7 +464,12 @@ func (l *load) event(dst []byte, c *client, kind int, n uint32, extra []byte) []
 	now := time.Unix(0, l.now())
 	if kind == position {
 		c.lat += 0.00001
-		return c.appendSA(dst, now, l.Size, extra)
+		if l.UIDs == 1 {
+			return c.appendSA(dst, now, l.Size, extra)
+		}
+		p := c.person
+		p.uid += "-" + strconv.Itoa(int(n)%l.UIDs)
+		return p.appendSA(dst, now, l.Size, extra)
 	}
 	id := strconv.FormatUint(l.id, 36) + "-" + strconv.Itoa(c.index) + "-" + strconv.FormatUint(uint64(n), 10)
 	switch kind {
@@ -450,7 +506,7 @@ func (l *load) drain(ctx context.Context) {
 			got = l.flow.counts().deliveries
 		}
 		switch {
-		case got >= wanted, got == last && l.now()-since > int64(time.Second):
+		case got >= wanted && (l.shots == nil || l.shots.done()), got == last && l.now()-since > int64(time.Second):
 			return
 		case got != last:
 			last, since = got, l.now()

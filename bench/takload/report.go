@@ -49,6 +49,7 @@ type report struct {
 	Storm *stormReport `json:"storm,omitempty"`
 	Stuck *stuckReport `json:"stuck,omitempty"`
 	Flood *floodReport `json:"flood,omitempty"`
+	Shots *shotsReport `json:"shots,omitempty"`
 
 	Server       *serverUse `json:"server,omitempty"`
 	RSSPerClient float64    `json:"rss_per_client_bytes,omitempty"` // what the server grew by, from before they came
@@ -109,6 +110,9 @@ func (l *load) report(seen observation) *report {
 		r.Storm = &l.storm.rep
 	case l.flood != nil:
 		l.flood.report(r)
+	}
+	if l.shots != nil {
+		l.shots.report(r)
 	}
 	r.use(l.ServerPID != 0, seen)
 	return r
@@ -222,6 +226,9 @@ func (r *report) print(w io.Writer) {
 	}
 	if f := r.Flood; f != nil {
 		line("flood      %d sent %d events, %.0f/s; the server closed %d", f.Clients, f.Sent, f.PerSecond, f.Closed)
+	}
+	if s := r.Shots; s != nil {
+		line("shots      %d of %d events of one-shot senders arrived, ratio %.4f; %d could not send", s.Delivered, s.Sent, s.Ratio, s.Failed)
 	}
 	if s := r.Server; s != nil {
 		line("server     %.2f cores, %.2f µs CPU per delivery, %d MB resident (peak %d MB)", s.Cores, s.MicrosPerDeliver, s.RSS>>20, s.PeakRSS>>20)
