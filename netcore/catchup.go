@@ -12,6 +12,7 @@ import (
 const (
 	payChunk    = 16 << 10              // given to a client at one time: what thousands that join at once may make gnet hold, each
 	settleTurn  = 1 << 20               // and to all of them together: about a millisecond of work
+	forbearance = time.Second           // how old what waits for a client may be before newer positions void older ones: it may only have met a burst
 	settleEvery = 10 * time.Millisecond // how soon a client that could not take more is looked at again
 )
 
@@ -42,9 +43,9 @@ func (l *loop) fallBehind(c *client) {
 		return
 	}
 	l.stats.fellBehind.Add(1)
-	l.behind++
 	c.behind = true
 	l.startCatchingUp(c)
+	c.owed.Patient()
 }
 
 // becomeCurrent lets c share a bucket.
@@ -53,10 +54,7 @@ func (l *loop) becomeCurrent(c *client) {
 		return
 	}
 	c.owed = nil
-	if c.behind {
-		c.behind = false
-		l.behind--
-	}
+	c.behind = false
 	l.joinBucket(c)
 }
 
@@ -112,11 +110,21 @@ func (l *loop) settle() {
 
 // settleOne reports whether c needs no more of this.
 func (l *loop) settleOne(c *client) bool {
+	most, room := payChunk, 0
+	if c.State() == session.CatchingUp && c.owed.IsPatient() {
+		if m := c.owed.Peek(); m != nil && l.now.UnixMilli()-m.Received > forbearance.Milliseconds() {
+			gone := c.owed.Conflate()
+			c.Stats.Conflated += uint64(gone)
+			l.stats.conflated.Add(uint64(gone))
+		} else { // it reads fast: give it all that a bucket would
+			most, room = batchSize, l.e.opts.Load().SoftLimit/2
+		}
+	}
 	for range 16 {
 		if c.State() != session.CatchingUp {
 			return true
 		}
-		if c.Conn.OutboundBuffered() > 0 {
+		if c.Conn.OutboundBuffered() > room {
 			return false
 		}
 		if c.owed.Len() == 0 {
@@ -126,16 +134,16 @@ func (l *loop) settleOne(c *client) bool {
 			l.becomeCurrent(c)
 			return true
 		}
-		l.pay(c)
+		l.pay(c, most)
 	}
 	return c.State() != session.CatchingUp
 }
 
-// pay writes one chunk of what c is owed.
-func (l *loop) pay(c *client) {
+// pay writes one chunk, of about most bytes, of what c is owed.
+func (l *loop) pay(c *client, most int) {
 	chunk, chat := l.compose[:0], len(c.delivered)
 	events, limit := 0, l.e.opts.Load().MaxEvent
-	for len(chunk) < payChunk {
+	for len(chunk) < most {
 		m := c.owed.Next()
 		if m == nil {
 			break
@@ -150,7 +158,7 @@ func (l *loop) pay(c *client) {
 			c.told = true
 			chunk = append(chunk, b...)
 			events++
-		case m.Class == msg.Position && m.Superseded.Load(): // a newer one follows
+		case m.Class == msg.Position && m.Superseded.Load() && !c.owed.IsPatient(): // a newer one follows
 		case len(b) == 0 || len(b) > limit:
 			l.stats.unconvertible.Add(1)
 		default:

@@ -270,7 +270,7 @@ func (l *loop) part() (waiting int) {
 	for _, c := range l.clients {
 		if c.State() == session.CatchingUp {
 			for c.State() == session.CatchingUp && c.owed.Len() > 0 && c.Conn.OutboundBuffered() == 0 {
-				l.pay(c)
+				l.pay(c, payChunk)
 			}
 			if c.State() == session.CatchingUp && c.owed.Len() > 0 {
 				waiting += c.owed.Size()

@@ -178,6 +178,9 @@ func (l *loop) keepForLater(c *client, ev *cot.Event) {
 	if l.gathered > maxGathered {
 		most = waitFull
 	}
+	if c.held.Len() == 0 {
+		c.held.Patient()
+	}
 	before := c.held.Size()
 	for c.held.Size()+m.Size() > most && c.held.DropPosition() {
 		l.drop(c, session.Flooded)

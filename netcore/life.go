@@ -185,9 +185,6 @@ func (l *loop) bury(c *client) {
 		return
 	}
 	delete(l.clients, c.ID)
-	if c.behind {
-		l.behind--
-	}
 	l.gathered -= len(c.Partial) + c.held.Size()
 	l.stats.closed.Add(1)
 	l.e.count.Add(-1)
@@ -289,8 +286,12 @@ func (l *loop) moveSA(c *client, sa *msg.Msg, reach *session.Reach) *msg.Msg {
 // tick runs once a second.
 func (l *loop) tick() {
 	o := l.e.opts.Load()
+	slow := 0
 	for _, c := range l.clients {
 		c.Stats.Tick(l.now)
+		if c.behind && c.owed != nil && !c.owed.IsPatient() {
+			slow++
+		}
 		switch c.State() {
 		case session.Authenticating:
 			if l.now.After(c.Deadline) {
@@ -309,7 +310,7 @@ func (l *loop) tick() {
 			}
 		}
 	}
-	l.crowded.Store(len(l.clients) >= 4 && l.behind*2 > len(l.clients))
+	l.crowded.Store(len(l.clients) >= 4 && slow*2 > len(l.clients))
 	l.sweep()
 }
 

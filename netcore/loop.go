@@ -73,7 +73,6 @@ type loop struct {
 	buckets  []*router.Bucket
 	catching []*client // are CatchingUp
 	falling  []*client // are about to be: they read too slowly
-	behind   int       // of the clients: how many read too slowly
 	waiting  bool      // a timer will look at them again
 	holding  []*client // sent too much: the rest waits
 	unsure   []*client // have written chat that their kernel may not have

@@ -217,12 +217,15 @@ func p99(ms float64) goal { return goal{metric: latency99, most: true, must: ms}
 func cpu(must, aim float64) goal {
 	return goal{metric: cpuEach, most: true, must: must, aim: aim, hub: true}
 }
+
 func deliveries(must, aim float64) goal {
 	return goal{metric: deliveryRate, must: must, aim: aim, hub: true}
 }
+
 func messages(must, aim float64) goal {
 	return goal{metric: messageRate, must: must, aim: aim, hub: true}
 }
+
 func memoryEach(must, aim float64) goal {
 	return goal{metric: memoryPerClient, most: true, must: must, aim: aim}
 }

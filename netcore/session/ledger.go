@@ -9,6 +9,9 @@ import (
 // newer position of a uid voids the older one and goes to the end, so that what
 // is said about a uid, its deletion too, never overtakes and is never overtaken.
 //
+// A patient one voids nothing until it is told to, or holds MaxPatient bytes: who
+// only stumbles over a burst gets all of it.
+//
 // It holds what a client that catches up is still owed, and what a sender has
 // sent beyond its share. Its owner bounds Bytes; positions are bounded by their
 // number. The zero value is empty.
@@ -19,6 +22,45 @@ type Ledger struct {
 	bytes     int // of what is not a position
 	posBytes  int
 	voids     int // behind head
+	patient   bool
+}
+
+// MaxPatient is how many bytes a patient Ledger holds.
+const MaxPatient = 8 << 20
+
+// Patient makes an empty Ledger a patient one, and returns it.
+func (l *Ledger) Patient() *Ledger {
+	l.patient = true
+	return l
+}
+
+// IsPatient reports whether l voids nothing.
+func (l *Ledger) IsPatient() bool { return l.patient }
+
+// Conflate ends the patience of l: of each uid only the newest position stays.
+// It returns how many gave way.
+func (l *Ledger) Conflate() (gone int) {
+	if !l.patient {
+		return 0
+	}
+	l.patient = false
+	l.positions = make(map[string]int)
+	for i := l.head; i < len(l.list); i++ {
+		m := l.list[i]
+		if m == nil || !conflates(m) {
+			continue
+		}
+		if at, ok := l.positions[string(m.UID)]; ok {
+			l.posBytes -= l.list[at].Size()
+			l.list[at].Release()
+			l.list[at] = nil
+			l.voids++
+			gone++
+		}
+		l.positions[string(m.UID)] = i
+	}
+	l.compact()
+	return gone
 }
 
 // MaxPositions is how many uids' positions one Ledger keeps; beyond it the
@@ -32,6 +74,12 @@ func (l *Ledger) Add(m *msg.Msg) (replaced bool) {
 		l.append(m)
 		return false
 	}
+	if l.patient && l.Size() < MaxPatient {
+		l.posBytes += m.Size()
+		l.append(m)
+		return false
+	}
+	l.Conflate()
 	if l.positions == nil {
 		l.positions = make(map[string]int)
 	}
@@ -51,6 +99,7 @@ func (l *Ledger) Add(m *msg.Msg) (replaced bool) {
 // AddOld is Add for a position that was published some time ago: one of the
 // same uid that waits already is newer.
 func (l *Ledger) AddOld(m *msg.Msg) {
+	l.Conflate()
 	if _, ok := l.positions[string(m.UID)]; ok && conflates(m) {
 		return
 	}
@@ -73,7 +122,7 @@ func (l *Ledger) compact() {
 		if m == nil {
 			continue
 		}
-		if conflates(m) {
+		if !l.patient && conflates(m) {
 			l.positions[string(m.UID)] = n
 		}
 		l.list[n] = m

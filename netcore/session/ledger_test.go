@@ -72,10 +72,15 @@ func TestLedgerAgainstList(t *testing.T) {
 	var l session.Ledger
 	var list []entry
 	for i := range 50_000 {
+		if l.Len() == 0 && i%3 == 0 {
+			l.Patient()
+		}
 		switch n := rnd.IntN(100); {
 		case n < 50:
 			e := entry{fmt.Sprintf("p%d", i), fmt.Sprint(rnd.IntN(40))}
-			list = slices.DeleteFunc(list, func(x entry) bool { return x.uid == e.uid })
+			if !l.IsPatient() {
+				list = slices.DeleteFunc(list, func(x entry) bool { return x.uid == e.uid })
+			}
 			list = append(list, e)
 			m := note(e.text, msg.Position, e.uid)
 			l.Add(m)
@@ -85,6 +90,16 @@ func TestLedgerAgainstList(t *testing.T) {
 			m := note(fmt.Sprintf("c%d", i), msg.Chat, "")
 			l.Add(m)
 			m.Release()
+		case n == 70 && l.IsPatient():
+			l.Conflate()
+			newest := make(map[string]bool)
+			for k := len(list) - 1; k >= 0; k-- {
+				if uid := list[k].uid; uid != "" && newest[uid] {
+					list = slices.Delete(list, k, k+1)
+				} else {
+					newest[uid] = true
+				}
+			}
 		case n < 71:
 			k := slices.IndexFunc(list, func(x entry) bool { return x.uid != "" })
 			if dropped := l.DropPosition(); dropped != (k >= 0) {
