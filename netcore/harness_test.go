@@ -36,6 +36,7 @@ type people struct {
 	mu     sync.Mutex
 	groups map[string]string
 	banned map[string]bool
+	asked  func(user string) // after a password was found right, before the answer
 }
 
 func (p *people) lookup(user string) (netcore.Principal, error) {
@@ -61,6 +62,12 @@ func (p *people) lookup(user string) (netcore.Principal, error) {
 	return pr, nil
 }
 
+func (p *people) set(user, groups string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.groups[user] = groups
+}
+
 func (p *people) ban(user string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +84,14 @@ func (p *people) Password(_ context.Context, user, password string) (netcore.Pri
 	if password != "secret "+user {
 		return netcore.Principal{}, errors.New("wrong password")
 	}
-	return p.lookup(user)
+	pr, err := p.lookup(user)
+	p.mu.Lock()
+	asked := p.asked
+	p.mu.Unlock()
+	if asked != nil {
+		asked(user)
+	}
+	return pr, err
 }
 
 // authority is a CA for one test run.

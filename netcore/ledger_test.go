@@ -597,3 +597,39 @@ func TestRenamingIsLoggedSeldom(t *testing.T) {
 		t.Errorf("%d lines about 500 changes", n)
 	}
 }
+
+// Who is disabled or regrouped while his password is being checked is looked at
+// again before anything else happens to him.
+func TestChangedWhileChecked(t *testing.T) {
+	var s *server
+	changes := map[string]func(){
+		"out":   func() { s.people.ban("out") },
+		"moved": func() { s.people.set("moved", "blue") },
+	}
+	s = start(t, map[string]string{"moved": "red"}, func(o *netcore.Options) {
+		o.Inputs = append(o.Inputs, netcore.Input{Name: "pass", Protocol: netcore.TCP, Address: "127.0.0.1:0", Auth: netcore.AuthPassword})
+	})
+	var once sync.Map
+	s.people.mu.Lock()
+	s.people.asked = func(user string) {
+		if _, done := once.LoadOrStore(user, true); !done {
+			changes[user]()
+		}
+	}
+	s.people.mu.Unlock()
+	join := func(user string) *phone {
+		conn, err := net.Dial("tcp", s.Listeners()["pass"].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPhone(t, user, conn)
+		p.send(`<auth><cot username="` + user + `" password="secret ` + user + `"/></auth>`)
+		return p
+	}
+	join("out").gone()
+	join("moved")
+	until(t, "the new groups hold", func() bool {
+		all := s.Clients()
+		return len(all) == 1 && len(all[0].In) == 1 && all[0].In[0] == "blue"
+	})
+}

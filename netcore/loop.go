@@ -330,8 +330,12 @@ func (l *loop) hurry() {
 	}
 }
 
+// shortest is the shortest time for which a timer is worth its trouble: it comes
+// late by about as much.
+const shortest = 150 * time.Microsecond
+
 func (l *loop) startIn(wait time.Duration) {
-	if wait > 0 {
+	if wait > shortest {
 		l.timer.Reset(wait)
 	} else {
 		l.start()
@@ -371,7 +375,7 @@ func (l *loop) flush() {
 }
 
 // idleShare is how many times as long as a short flush took the next one waits.
-const idleShare = 2
+const idleShare = 4
 
 func (l *loop) flushAll() {
 	defer l.leave(l.enter())

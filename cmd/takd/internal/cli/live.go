@@ -98,7 +98,7 @@ func clientRows(clients []netcore.ClientInfo) [][]string {
 	for _, c := range clients {
 		rows = append(rows, []string{
 			cmp.Or(c.Callsign, c.UID, "-"), cmp.Or(c.User, "-"), c.Address, c.Input, c.Protocol, groupText(c.In, c.Out),
-			fmt.Sprintf("%.1f", c.RateIn), fmt.Sprintf("%.1f", c.RateOut), size(c.Queue), yes(c.Behind), fmt.Sprint(c.Conflated), fmt.Sprint(c.Drops), age(c.Since),
+			fmt.Sprintf("%.1f", c.RateIn), fmt.Sprintf("%.1f", c.RateOut), size(c.Queue), yes(c.Behind), fmt.Sprint(c.Conflated), drops(c), age(c.Since),
 		})
 	}
 	return rows
@@ -215,4 +215,16 @@ func tail(f io.ReadSeeker, n int) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// drops is how many events of a client were not passed on, and why.
+func drops(c netcore.ClientInfo) string {
+	if c.Drops == 0 {
+		return "0"
+	}
+	var why []string
+	for _, reason := range slices.Sorted(maps.Keys(c.DropReasons)) {
+		why = append(why, fmt.Sprintf("%s %d", reason, c.DropReasons[reason]))
+	}
+	return fmt.Sprintf("%d (%s)", c.Drops, strings.Join(why, ", "))
 }
