@@ -247,15 +247,16 @@ func (l *loop) serveOne(c *client, budget int) {
 		if m == nil {
 			return
 		}
-		// It was scanned when it came: there is no error.
-		if m.Scan(&l.again) != nil || l.withinRates(c, &l.again) {
-			before := c.held.Size()
-			m = c.held.Next()
-			l.gathered -= before - c.held.Size()
-			l.accept(c, &l.again)
-			m.Release()
-			continue
+		scanned := m.Scan(&l.again) == nil // as when it came
+		if scanned && !l.withinRates(c, &l.again) {
+			return
 		}
-		return
+		before := c.held.Size()
+		m = c.held.Next()
+		l.gathered -= before - c.held.Size()
+		if scanned {
+			l.accept(c, &l.again)
+		}
+		m.Release()
 	}
 }
