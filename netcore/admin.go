@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"takd/cot"
+	"takd/netcore/msg"
 	"takd/netcore/session"
 )
 
@@ -102,6 +103,14 @@ func (c *client) info() ClientInfo {
 		i.Callsign, i.UID, i.Team, i.Role, i.Takv = id.Callsign, id.UID, id.Team, id.Role, id.Takv
 	}
 	return i
+}
+
+// GroupsOf returns the names of the groups that m was sent into.
+func (e *Engine) GroupsOf(m *msg.Msg) []string {
+	if m.Origin != nil && !m.Narrowed {
+		return m.Origin.Groups
+	}
+	return e.groups.Names(m.In)
 }
 
 // Who names clients: each non-empty field must match, a client that matches

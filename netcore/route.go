@@ -127,8 +127,12 @@ func (l *loop) address(ev *cot.Event, m *msg.Msg) (d destinations, ok bool) {
 			all = true
 		case string(dest.Callsign) == serverOnly:
 			d.store = true
-		case len(dest.Callsign) > 0 || len(dest.UID) > 0:
+		case len(dest.Callsign) > 0:
 			d.explicit = true
+			m.AddDest(dest.Callsign)
+		case len(dest.UID) > 0:
+			d.explicit = true
+			m.AddDest(dest.UID)
 		case len(dest.Mission) > 0:
 			m.Missions = append(m.Missions, string(dest.Mission))
 		case len(dest.MissionGUID) > 0:

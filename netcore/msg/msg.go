@@ -8,6 +8,7 @@ package msg
 
 import (
 	"encoding/binary"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -61,6 +62,7 @@ type Msg struct {
 	Local     bool     // federated servers do not get it
 	Oversize  bool     // too large for clients: taps only
 	Missions  []string // mission destinations: names, or "guid:" and a GUID
+	dests     []byte   // each ended by a zero byte
 
 	Direct   bool // for named clients: they, or the sender, hear of it in any case
 	Narrowed bool // In is less than its sender may send to
@@ -107,6 +109,7 @@ func (m *Msg) Release() {
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
 	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
 	m.Direct, m.Narrowed = false, false
+	m.dests = m.dests[:0]
 	m.UID = m.UID[:0]
 	m.Bills = [3]Bill{}
 	m.Superseded.Store(false)
@@ -165,6 +168,17 @@ func (m *Msg) Size() int { return len(m.bytes[m.Format]) }
 
 // Source returns the event as it came: XML, or a TakMessage in its stream frame.
 func (m *Msg) Source() []byte { return m.bytes[m.Format] }
+
+// AddDest notes a callsign or uid that m is for.
+func (m *Msg) AddDest(name []byte) { m.dests = append(append(m.dests, name...), 0) }
+
+// Dests returns the callsigns and uids that m is for; none: everybody in reach.
+func (m *Msg) Dests() []string {
+	if len(m.dests) == 0 {
+		return nil
+	}
+	return strings.Split(string(m.dests[:len(m.dests)-1]), "\x00")
+}
 
 // Narrow restricts m to the groups of in that are also in one of the dests and
 // reports whether any is left.
