@@ -279,3 +279,19 @@ func (w *world) secretFile(text string) string {
 	}
 	return name
 }
+
+// The port of federated servers has a trust of its own, and no routes but theirs.
+func TestFederationPort(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	if addr := ask[struct{ Listeners map[string]string }](w, "status").Listeners["federation"]; !strings.HasPrefix(addr, "127.0.0.1:") {
+		t.Fatalf("listens on %q", addr)
+	}
+	_, peer := foreign(t, "other-server")
+	client := w.certificate("alice")
+	for _, cert := range []tls.Certificate{client, peer} {
+		for _, path := range []string{"/Marti/api/contacts/all", "/Marti/api/version", "/oauth/token", "/takproto/1", "/api/docs", "/Marti/api/tls/config"} {
+			w.browser(cert).want(404, "GET", "federation", path, "", "")
+		}
+	}
+}

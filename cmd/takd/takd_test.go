@@ -135,7 +135,7 @@ func (w *world) run() {
 	w.Helper()
 	srv, err := server.Start(context.Background(), server.Options{
 		Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
-		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0",
+		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0", FederationAddr: "127.0.0.1:0",
 	})
 	if err != nil {
 		w.Fatalf("Start: %v", err)

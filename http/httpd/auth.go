@@ -53,7 +53,7 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 	c, _ := ctx.Conn().(*conn)
 	if c != nil {
 		if chain := c.ConnectionState().PeerCertificates; len(chain) > 0 {
-			return s.byCertificate(ctx, c, chain)
+			return s.byCertificate(ctx, c, chain, which)
 		}
 	}
 	if which == Federation || which == API && s.opts.CertificateOnly {
@@ -108,16 +108,22 @@ func writes(ctx *fasthttp.RequestCtx) bool {
 	return !ctx.IsGet() && !ctx.IsHead() && !ctx.IsOptions()
 }
 
-func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.Certificate) (Principal, error) {
+func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.Certificate, which Face) (Principal, error) {
 	epoch, now := s.epoch.Load(), time.Now()
 	if known := c.who.Load(); known != nil && known.epoch == epoch && now.Before(known.until) {
 		return known.who, nil
 	}
-	who, err := s.opts.Auth.Certificate(ctx, chain)
+	ask, via := s.opts.Auth.Certificate, "certificate"
+	if which == Federation { // another trust: a client's certificate is nothing there
+		if ask, via = s.opts.Federate, ViaFederate; ask == nil {
+			return Principal{}, fmt.Errorf("%w: no server is federated", ErrUnknown)
+		}
+	}
+	who, err := ask(ctx, chain)
 	if err != nil {
 		return who, err
 	}
-	who.Via = "certificate"
+	who.Via = via
 	c.who.Store(&identity{who: who, epoch: epoch, until: now.Add(knownFor)})
 	return who, nil
 }

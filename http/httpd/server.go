@@ -10,6 +10,7 @@ package httpd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +88,10 @@ type Options struct {
 	Title  string // of the API document
 
 	CertificateOnly bool // on API nothing else will do
-	Log             *slog.Logger
+	// Federate knows the certificates of federated servers, the only callers that
+	// Federation has; nil lets nobody in.
+	Federate func(ctx context.Context, chain []*x509.Certificate) (Principal, error)
+	Log      *slog.Logger
 }
 
 // Server serves the faces.

@@ -50,6 +50,7 @@ type Server struct {
 type API struct {
 	Address    string         `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
 	Enroll     string         `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
+	Federation string         `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
 	ClientAuth string         `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
 	Limits     httpd.Limits   `yaml:"limits"`
 	Enrollment enroll.Options `yaml:"enrollment"`
@@ -80,6 +81,7 @@ const Off = "off"
 func (c Config) WithDefaults() Config {
 	c.Messaging = c.Messaging.WithDefaults()
 	c.API.Address, c.API.Enroll = cmp.Or(c.API.Address, ":8443"), cmp.Or(c.API.Enroll, ":8446")
+	c.API.Federation = cmp.Or(c.API.Federation, ":8444")
 	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
 	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
 	if c.Log.Level == "" {
@@ -113,7 +115,7 @@ func (c Config) Validate() error {
 	if c.Log.Keep < 1 || c.Log.Keep > 1000 {
 		bad("log.keep", c.Log.Keep, "1 to 1000")
 	}
-	for field, addr := range map[string]string{"ops.address": c.Ops.Address, "api.address": c.API.Address, "api.enroll": c.API.Enroll} {
+	for field, addr := range map[string]string{"ops.address": c.Ops.Address, "api.address": c.API.Address, "api.enroll": c.API.Enroll, "api.federation": c.API.Federation} {
 		if _, _, err := net.SplitHostPort(addr); addr != Off && err != nil {
 			bad(field, fmt.Sprintf("%q", addr), "host:port, :port or off")
 		}

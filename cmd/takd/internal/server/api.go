@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"takd/cmd/takd/internal/config"
+	"takd/http/admin"
 	"takd/http/enroll"
 	"takd/http/httpd"
 	"takd/http/marti"
@@ -104,10 +105,10 @@ type api struct {
 	*httpd.Server
 
 	people *people
-	addrs  map[string]net.Addr // by face: "https", "enroll"
+	addrs  map[string]net.Addr // by face: "https", "enroll", "federation"
 }
 
-// startAPI serves 8443 and 8446.
+// startAPI serves 8443, 8446 and 8444.
 func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error, err error) {
 	c := s.cfg.Current().WithDefaults().API
 	tokens, err := auth.NewTokens(ctx, s.store.Auth, filepath.Join(s.opts.Data, "pki", "token.key"), s.store.ServerID())
@@ -115,9 +116,13 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 		return nil, err
 	}
 	people := newPeople(s)
+	if s.peers, err = openFederates(filepath.Join(s.opts.Data, "pki", federatesFile)); err != nil {
+		return nil, err
+	}
 	server, err := httpd.New(httpd.Options{
 		NodeID: s.store.ServerID(), Title: "takd", Limits: c.Limits, Log: s.log, CertificateOnly: c.ClientAuth == config.Required,
 		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens, people),
+		Federate: s.peers.Certificate,
 	})
 	if err != nil {
 		return nil, err
@@ -134,6 +139,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	}{
 		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), tls.RequestClientCert},
 		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), tls.NoClientCert},
+		{"federation", httpd.Federation, first(s.opts.FederationAddr, c.Federation), tls.RequestClientCert},
 	} {
 		if f.addr == config.Off {
 			continue
@@ -186,6 +192,8 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), marti.Routes(marti.Deps{
 		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return maxUpload },
+	}), admin.Routes(admin.Deps{
+		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 	}))
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"takd/http/admin"
 	"takd/http/marti"
 	"takd/netcore"
 	"takd/store/auth"
@@ -88,6 +89,22 @@ func (p *people) Kick(id uint64) bool {
 	}
 	return false
 }
+
+// Reach implements admin.Live.
+func (p *people) Reach(a, b string) (visible bool, reasons []string) { return p.s.engine.Reach(a, b) }
+
+// Emergencies implements admin.Live.
+func (p *people) Emergencies() []admin.Emergency {
+	alarms := p.s.engine.Alarms()
+	list := make([]admin.Emergency, 0, len(alarms))
+	for _, a := range alarms {
+		list = append(list, admin.Emergency(a))
+	}
+	return list
+}
+
+// CancelEmergency implements admin.Live.
+func (p *people) CancelEmergency(uid string) bool { return p.s.engine.CancelAlarm(uid) }
 
 // Regroup implements marti.Live.
 func (p *people) Regroup(ctx context.Context, user string) { p.s.regroup(ctx, user) }
