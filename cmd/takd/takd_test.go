@@ -269,6 +269,18 @@ func (c *client) position() {
 	}
 }
 
+// chat sends text to another client.
+func (c *client) chat(to, text string) {
+	c.Helper()
+	stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	later := time.Now().Add(time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
+	_, err := io.WriteString(c.conn, `<event version="2.0" uid="GeoChat.`+c.name+`" type="b-t-f" how="h-g-i-g-o" time="`+stamp+`" start="`+stamp+`" stale="`+later+
+		`"><point lat="0" lon="0" hae="0" ce="9999999" le="9999999"/><detail>`+chat(to, text)+`</detail></event>`)
+	if err != nil {
+		c.Fatalf("%s sends: %v", c.name, err)
+	}
+}
+
 // receives waits for text.
 func (c *client) receives(text string) {
 	c.Helper()

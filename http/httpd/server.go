@@ -104,8 +104,11 @@ type Server struct {
 	stats *metrics.Set
 	stray *metrics.Counter // requests that reach no row of the table
 
-	mu    sync.Mutex
-	faces []*face
+	sockets sync.WaitGroup // WebSockets
+
+	mu      sync.Mutex
+	faces   []*face
+	stopped bool
 }
 
 // face is one listener.
@@ -177,7 +180,7 @@ func (s *Server) Listen(which Face, addr string, config func() *tls.Config) (net
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	faces := s.faces
-	s.faces = nil
+	s.faces, s.stopped = nil, true
 	s.mu.Unlock()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
@@ -199,6 +202,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = f.ln.Close() // fasthttp does not know of it where Serve has not begun yet
 		errs = append(errs, <-f.done)
 	}
+	s.sockets.Wait() // their connections are closed
 	return errors.Join(errs...)
 }
 

@@ -53,6 +53,7 @@ type Live interface {
 // Deps is what the API needs.
 type Deps struct {
 	Live    Live
+	Streams Streams
 	Auth    *auth.Service
 	Contact *contact.Store
 	NodeID  string
@@ -70,7 +71,7 @@ type api struct {
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d}
-	return slices.Concat(a.server(), a.people(), a.groupRoutes())
+	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.stream())
 }
 
 // on completes the rows of one chapter.

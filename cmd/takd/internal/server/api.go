@@ -190,7 +190,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Site:    s.site,
 		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
-		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return maxUpload },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,

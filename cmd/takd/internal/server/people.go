@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"takd/http/admin"
+	"takd/http/httpd"
 	"takd/http/marti"
 	"takd/netcore"
 	"takd/store/auth"
@@ -138,6 +141,23 @@ func (p *people) Settle(ctx context.Context) {
 			p.s.regroup(ctx, user)
 		}
 	}
+}
+
+// Attach implements marti.Streams. Who it is and what is switched on is asked
+// once more: what changes from now on finds the client.
+func (p *people) Attach(ctx context.Context, who httpd.Principal, remote netip.AddrPort, conn io.ReadWriteCloser) error {
+	if who.Serial != "" && p.s.store.PKI.IsRevoked(who.Serial) {
+		return auth.ErrRevoked
+	}
+	now, err := p.s.store.Auth.Principal(ctx, who.User)
+	if err != nil {
+		return err
+	}
+	now.Serial = who.Serial
+	if now.In, now.Out, err = p.s.contact.Active(ctx, now.User, "", now.In, now.Out); err != nil {
+		return err
+	}
+	return p.s.engine.Attach(ctx, netcore.Attached{Principal: netcore.Principal(now), Input: "websocket", Remote: remote, Conn: conn})
 }
 
 func leaver(c marti.Client) contact.Endpoint {
