@@ -177,3 +177,50 @@ func TestCertificateAdmin(t *testing.T) {
 	w.takd("user", "add", "carl")
 	w.browser(w.certificate("carl")).want(403, "GET", "https", "/Marti/api/certadmin/cert", "", "")
 }
+
+// What is under way: who sees whom, emergencies, and who did what.
+func TestOperationsByAPI(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	root := w.root()
+	for name, group := range map[string]string{"alice": "Blue", "bob": "Red"} {
+		w.takd("user", "add", name, "--group", group)
+	}
+	alice := w.connect("alice", w.certificate("alice"))
+	w.connect("bob", w.certificate("bob"))
+	root.want(400, "GET", "https", "/api/admin/reach?a=alice", "", "")
+	if got := root.want(200, "GET", "https", "/api/admin/reach?a=alice&b=bob", "", ""); !strings.Contains(got, `"visible":false`) || !strings.Contains(got, "share none") {
+		t.Errorf("reach: %s", got)
+	}
+	w.takd("user", "set", "bob", "--group", "Blue")
+	if got := root.want(200, "GET", "https", "/api/admin/reach?a=CS-alice&b=UID-bob", "", ""); !strings.Contains(got, `"visible":true`) {
+		t.Errorf("reach: %s", got)
+	}
+	carl := w.certificate("carl")
+	w.takd("user", "add", "carl")
+	w.takd("user", "disable", "carl")
+	if w.refused(carl) == nil {
+		t.Error("carl is let in")
+	}
+	w.until("why carl was refused", func() bool {
+		return strings.Contains(root.want(200, "GET", "https", "/api/admin/reach?a=carl&b=bob", "", ""), "refused")
+	})
+
+	if got := root.want(200, "GET", "https", "/api/admin/emergencies", "", ""); got != "[]" {
+		t.Errorf("emergencies: %s", got)
+	}
+	alice.emergency()
+	w.until("the emergency", func() bool {
+		return strings.Contains(root.want(200, "GET", "https", "/api/admin/emergencies", "", ""), `"uid":"UID-alice-9-1-1"`)
+	})
+	root.want(404, "DELETE", "https", "/api/admin/emergencies/none", "", "")
+	root.want(204, "DELETE", "https", "/api/admin/emergencies/UID-alice-9-1-1", "", "")
+	if got := root.want(200, "GET", "https", "/api/admin/emergencies", "", ""); got != "[]" {
+		t.Errorf("emergencies: %s", got)
+	}
+	if got := root.want(200, "GET", "https", "/api/admin/audit?limit=1", "", ""); !strings.Contains(got, `"actor":"root","action":"emergency cancel","detail":"UID-alice-9-1-1"`) {
+		t.Errorf("audit: %s", got)
+	}
+	root.want(400, "GET", "https", "/api/admin/audit?limit=0", "", "")
+	w.browser(w.certificate("alice")).want(403, "GET", "https", "/api/admin/audit", "", "")
+}

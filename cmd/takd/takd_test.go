@@ -281,6 +281,18 @@ func (c *client) chat(to, text string) {
 	}
 }
 
+// emergency raises an alarm.
+func (c *client) emergency() {
+	c.Helper()
+	stamp := func(d time.Duration) string { return time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000Z") }
+	_, err := io.WriteString(c.conn, `<event version="2.0" uid="UID-`+c.name+`-9-1-1" type="b-a-o-tbl" how="h-e" time="`+stamp(0)+`" start="`+stamp(0)+`" stale="`+stamp(time.Minute)+
+		`"><point lat="48" lon="11" hae="0" ce="9" le="9"/><detail><contact callsign="CS-`+c.name+`-Alert"/><emergency type="911 Alert">CS-`+c.name+
+		`</emergency><link uid="UID-`+c.name+`" type="a-f-G-U-C" relation="p-p"/></detail></event>`)
+	if err != nil {
+		c.Fatalf("%s sends: %v", c.name, err)
+	}
+}
+
 // receives waits for text.
 func (c *client) receives(text string) {
 	c.Helper()
