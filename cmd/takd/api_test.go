@@ -295,3 +295,26 @@ func TestFederationPort(t *testing.T) {
 		}
 	}
 }
+
+// A certificate in files is shown where people enroll and log in, and nowhere else.
+func TestCertificateOfEnrollment(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.takd("cert", "issue", "public", "--server", "--san", "public.example.org", "--out", w.data+"/public")
+	w.takd("config", "set", "api.certificate.cert="+w.data+"/public/public.pem", "api.certificate.key="+w.data+"/public/public.key")
+	w.stop()
+	w.run()
+	for face, want := range map[string]bool{"enroll": true, "https": false, "federation": false, "tls": false} {
+		c, err := tls.Dial("tcp", w.srv.Status().Listeners[face], &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{w.certificate("alice")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0].VerifyHostname("public.example.org") == nil; got != want {
+			t.Errorf("%s shows it: %t, want %t", face, got, want)
+		}
+		_ = c.Close()
+	}
+	if out, code := w.try("config", "set", "api.acme.host=tak.example.org"); code == 0 {
+		t.Errorf("both: %s", out)
+	}
+}

@@ -130,23 +130,27 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.store.Auth.OnChange(func(string) { server.Forget() })
 	s.store.PKI.OnRevoke(func(string) { server.Forget() })
 	s.store.PKI.OnCAChange(server.Forget)
+	enrollTLS, stopPublic, err := s.public(c)
+	if err != nil {
+		return nil, err
+	}
 	a := &api{Server: server, addrs: map[string]net.Addr{}, people: people}
 	for _, f := range []struct {
 		name  string
 		which httpd.Face
 		addr  string
-		ask   tls.ClientAuthType
+		tls   func() *tls.Config
 	}{
-		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), tls.RequestClientCert},
-		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), tls.NoClientCert},
-		{"federation", httpd.Federation, first(s.opts.FederationAddr, c.Federation), tls.RequestClientCert},
+		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), s.faceTLS(tls.RequestClientCert)},
+		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), enrollTLS},
+		{"federation", httpd.Federation, first(s.opts.FederationAddr, c.Federation), s.faceTLS(tls.RequestClientCert)},
 	} {
 		if f.addr == config.Off {
 			continue
 		}
-		addr, err := server.Listen(f.which, f.addr, s.faceTLS(f.ask))
+		addr, err := server.Listen(f.which, f.addr, f.tls)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s address: %w", f.name, err), server.Shutdown(ctx))
+			return nil, errors.Join(fmt.Errorf("%s address: %w", f.name, err), server.Shutdown(ctx), stopPublic(ctx))
 		}
 		a.addrs[f.name] = addr
 	}
@@ -155,7 +159,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.mu.Unlock()
 	people.start(context.WithoutCancel(ctx))
 	return func(ctx context.Context) error {
-		return errors.Join(server.Shutdown(ctx), people.stop(ctx))
+		return errors.Join(server.Shutdown(ctx), stopPublic(ctx), people.stop(ctx))
 	}, nil
 }
 

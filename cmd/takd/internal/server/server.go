@@ -72,6 +72,7 @@ type Server struct {
 	ops     *ops
 	api     *api
 	peers   *federates
+	file    *fileCert // of enrollment; nil for none
 	since   time.Time
 
 	mu       sync.Mutex
@@ -344,6 +345,13 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 		if err := s.peers.reload(); err != nil {
 			s.log.Error("federated servers not reloaded", "error", err)
 		}
+	}
+	if s.file != nil {
+		if err := s.file.reload(); err != nil {
+			s.log.Error("certificate of enrollment not reloaded", "error", err)
+		}
+	}
+	if s.api != nil {
 		s.api.Forget()
 	}
 	if s.ops != nil && s.opsAddress(c) != s.ops.wanted {
