@@ -187,6 +187,8 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 // maxUpload is the size of files, in MB, that clients are told.
 const maxUpload = 400
 
+//go:generate go test . -run ^TestAPIDocument$ -update
+
 // routes is the whole table.
 func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	return slices.Concat(enroll.Routes(enroll.Deps{
