@@ -33,8 +33,11 @@ func (w *world) page(face string, header http.Header, certs ...tls.Certificate) 
 	w.Helper()
 	d := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: certs}, HandshakeTimeout: patience}
 	ws, resp, err := d.DialContext(w.Context(), "wss://"+w.srv.Status().Listeners[face]+"/takproto/1", header)
+	if resp != nil {
+		_ = resp.Body.Close()
+	}
 	if err != nil {
-		w.Fatalf("%v, %+v", err, resp)
+		w.Fatal(err)
 	}
 	p := &page{world: w, ws: ws, done: make(chan struct{})}
 	go p.read()

@@ -195,7 +195,7 @@ func (a *api) newUsers(r *httpd.Request) error {
 }
 
 func (a *api) undo(ctx context.Context, made []userPassword) error {
-	var errs []error
+	errs := make([]error, 0, len(made))
 	for _, u := range made {
 		errs = append(errs, a.Auth.RemoveUser(ctx, u.Name))
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 func (a *api) groupRoutes() []httpd.Route {
-	return on("Groups", httpd.User,
+	return on("Groups",
 		httpd.Route{
 			Method: "GET", Path: "/Marti/api/groups/all", Summary: "Groups of the caller: with useCache both directions with what is switched on, else those it receives from; all for administrators.",
 			Query: []string{"useCache", "sendLatestSA", "clientUid"}, Handler: a.groupsAll,

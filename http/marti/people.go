@@ -21,7 +21,7 @@ import (
 
 func (a *api) people() []httpd.Route {
 	sorted := []string{"sortBy", "direction", "noFederates"}
-	return on("Contacts", httpd.User,
+	return on("Contacts",
 		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all", Summary: "Who is connected, and may be seen.", Query: sorted, Handler: a.contactsAll},
 		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all/lite", Summary: "The same, with the user as an object.", Query: sorted, Handler: a.contactsLite},
 		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all/full", Summary: "The same.", Query: sorted, Handler: a.contactsAll},

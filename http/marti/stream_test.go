@@ -38,7 +38,7 @@ func (e *echo) Attach(_ context.Context, who httpd.Principal, remote netip.AddrP
 }
 
 // socket opens the stream; header holds names and values in turn.
-func (s *site) socket(user string, header ...string) (*websocket.Conn, *http.Response, error) {
+func (s *site) socket(user string, header ...string) (c *websocket.Conn, status int, err error) {
 	s.Helper()
 	h := http.Header{}
 	if user != "" {
@@ -53,7 +53,11 @@ func (s *site) socket(user string, header ...string) (*websocket.Conn, *http.Res
 		s.Cleanup(func() { _ = c.Close() })
 		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	}
-	return c, resp, err
+	if resp != nil {
+		_ = resp.Body.Close()
+		status = resp.StatusCode
+	}
+	return c, status, err
 }
 
 func TestStreamOpens(t *testing.T) {
@@ -74,11 +78,7 @@ func TestStreamOpens(t *testing.T) {
 		"no page":         {"", []string{"Cookie", "access_token=ann", "Origin", "null"}, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, resp, err := s.socket(tc.user, tc.header...)
-			got := 0
-			if resp != nil {
-				got = resp.StatusCode
-			}
+			_, got, err := s.socket(tc.user, tc.header...)
 			if got != tc.want {
 				t.Errorf("status %d, %v; want %d", got, err, tc.want)
 			}
@@ -166,7 +166,8 @@ func TestStreamHostile(t *testing.T) {
 				t.Errorf("ended with %v, want %d", end, tc.want)
 			}
 			select {
-			case <-s.echo.ended:
+			case err := <-s.echo.ended:
+				t.Log("ended:", err)
 			case <-time.After(20 * time.Second):
 				t.Fatal("still attached")
 			}
@@ -195,7 +196,8 @@ func TestStreamCloses(t *testing.T) {
 		t.Error(err)
 	}
 	select {
-	case <-s.echo.ended:
+	case err := <-s.echo.ended:
+		t.Log("ended:", err)
 	case <-time.After(10 * time.Second):
 		t.Error("still attached after Close")
 	}
