@@ -151,9 +151,23 @@ func TestBrowserOnTheStream(t *testing.T) {
 	if got := w.takd("clients", "--json"); !strings.Contains(got, `"input": "websocket"`) && !strings.Contains(got, `"input":"websocket"`) {
 		t.Errorf("clients: %s", got)
 	}
-	w.takd("user", "disable", "web")
+	b.want(200, "GET", "enroll", "/logout", grant.Token, "")
 	web.ends()
 	alice.seesLeave("web")
+
+	if err := json.Unmarshal([]byte(b.want(200, "POST", "enroll", "/oauth/token", "", form)), &grant); err != nil {
+		t.Fatal(err)
+	}
+	web = w.page("enroll", http.Header{"Authorization": {"Bearer " + grant.Token}})
+	web.send("UID-web2", "a-f-G-U-C", "", &takpb.Contact{Callsign: "CS-web2", Endpoint: "*:-1:stcp"})
+	alice.receives("UID-web2")
+	began := time.Now()
+	w.takd("user", "disable", "web")
+	web.ends()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a disabled user stayed for %s", took)
+	}
+	alice.seesLeave("web2")
 }
 
 // A certificate opens the stream on 8443, and its revocation ends it. Stopping

@@ -88,6 +88,27 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 	return who, err
 }
 
+// Recheck returns what tells, once the request is over, whether its caller would
+// still be let in: for connections that outlive it. It asks for tokens only,
+// which can end before their user does; what becomes of users and certificates,
+// those who keep such connections are told.
+func (r *Request) Recheck() func(context.Context) error {
+	auth, token := r.srv.opts.Auth, ""
+	switch r.Who.Via {
+	case "token":
+		_, rest, _ := strings.Cut(string(r.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
+		token = strings.TrimSpace(rest)
+	case "session":
+		token = string(r.Request.Header.Cookie(cookieName))
+	default:
+		return func(context.Context) error { return nil }
+	}
+	return func(ctx context.Context) error {
+		_, err := auth.Token(ctx, token)
+		return err
+	}
+}
+
 // throttled tells whether an address has shown too many wrong passwords.
 func (s *Server) throttled(ctx *fasthttp.RequestCtx, ip netip.Addr) error {
 	left, full := s.fails.full(ip, time.Now())

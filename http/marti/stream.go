@@ -30,6 +30,7 @@ const (
 	maxMessage = 4 << 20
 	// A peer that is silent is asked, and given up when it does not answer.
 	pingEvery = 30 * time.Second
+	askEvery  = 5 * time.Second // whether its token is still good
 	silence   = 75 * time.Second
 	lastWords = time.Second // for a close message
 	magic     = 0xBF
@@ -47,6 +48,7 @@ func (a *api) takproto(r *httpd.Request) error {
 	if tcp, ok := r.RemoteAddr().(*net.TCPAddr); ok {
 		remote = tcp.AddrPort()
 	}
+	still := r.Recheck()
 	log := a.Log.With("id", r.ID, "user", who.User, "peer", remote)
 	return r.Upgrade(maxMessage, func(c *websocket.Conn) {
 		s := &socket{c: c}
@@ -57,7 +59,7 @@ func (a *api) takproto(r *httpd.Request) error {
 		})
 		done := make(chan struct{})
 		var pinging sync.WaitGroup
-		pinging.Go(func() { s.ping(done) })
+		pinging.Go(func() { s.keep(still, done) })
 		err := a.Streams.Attach(context.Background(), who, remote, s)
 		close(done)
 		pinging.Wait()
@@ -87,18 +89,34 @@ func (s *socket) heard() {
 	}
 }
 
-// ping asks the peer for a sign of life until done is closed.
-func (s *socket) ping(done <-chan struct{}) {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
+// keep asks the peer for a sign of life, and whether it may still be here, until
+// done is closed.
+func (s *socket) keep(still func(context.Context) error, done <-chan struct{}) {
+	ping, ask := time.NewTicker(pingEvery), time.NewTicker(askEvery)
+	defer ping.Stop()
+	defer ask.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-ping.C:
 			_ = s.c.WriteControl(websocket.PingMessage, nil, time.Now().Add(pingEvery/2)) // who cannot be written to falls silent
+		case <-ask.C:
+			if refused(still) {
+				_ = s.Close()
+				return
+			}
 		case <-done:
 			return
 		}
 	}
+}
+
+// refused tells whether the caller would not be let in any more. A failure of the
+// server is no reason.
+func refused(still func(context.Context) error) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), askEvery)
+	defer cancel()
+	err := still(ctx)
+	return errors.Is(err, httpd.ErrUnknown) || errors.Is(err, httpd.ErrRefused)
 }
 
 // Read implements io.Reader. Where a message ends has no meaning: an event may
