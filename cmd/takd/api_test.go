@@ -314,6 +314,9 @@ func TestCertificateOfEnrollment(t *testing.T) {
 		}
 		_ = c.Close()
 	}
+	if out := w.takd("invite", "bob"); strings.Contains(out, "public authority") {
+		t.Errorf("invite warns of the server's own certificate: %s", out)
+	}
 	if out, code := w.try("config", "set", "api.acme.host=tak.example.org"); code == 0 {
 		t.Errorf("both: %s", out)
 	}

@@ -76,6 +76,9 @@ type ACME struct {
 	HTTP      string `yaml:"http"      help:"Address for challenges, which come to port 80. off where port 443 leads to enrollment." default:":80"`
 }
 
+// Public tells whether enrollment shows another certificate than the server's own.
+func (a API) Public() bool { return a.Certificate.Cert != "" || a.ACME.Host != "" }
+
 // validate reports every bad field at once.
 func (a API) validate() error {
 	var errs []error

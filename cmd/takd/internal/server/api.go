@@ -205,7 +205,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 
 // site is how clients reach this server now.
 func (s *Server) site() enroll.Site {
-	site := enroll.Site{Host: s.cfg.Current().Server.Host}
+	site := enroll.Site{Host: s.cfg.Current().Server.Host, Public: s.cfg.Current().API.Public()}
 	for _, in := range s.messaging(s.cfg.Current()).Inputs {
 		if addr := s.engine.Listeners()[in.Name]; in.Protocol == "tls" && addr != nil {
 			site.StreamPort = port(addr)
