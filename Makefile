@@ -9,9 +9,10 @@ FUZZTIME      ?= 20s
 SOAK          ?= 30m
 COUNT         ?= 6
 BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+NODE          := http/clienttest
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run build test race lint gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run build test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
 	./bin/takd run --init --data $(DATA)
@@ -28,8 +29,13 @@ test: ## everything CI checks: build, vet, lint, tests with the race detector
 	go build ./...
 	go vet ./...
 	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory node-tak
 	go test -race ./...
 	go test -run 'Allocate' ./cot/... ./netcore/... # the race detector allocates by itself
+
+node-tak: ## install node-tak, the client library of CloudTAK, for its test
+	@if [ ! -d $(NODE)/node_modules ] || [ $(NODE)/package-lock.json -nt $(NODE)/node_modules ]; then \
+	  cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch node_modules; fi
 
 race: ## tests with the race detector only
 	go test -race -count=1 ./...

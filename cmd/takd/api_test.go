@@ -279,3 +279,45 @@ func (w *world) secretFile(text string) string {
 	}
 	return name
 }
+
+// The port of federated servers has a trust of its own, and no routes but theirs.
+func TestFederationPort(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	if addr := ask[struct{ Listeners map[string]string }](w, "status").Listeners["federation"]; !strings.HasPrefix(addr, "127.0.0.1:") {
+		t.Fatalf("listens on %q", addr)
+	}
+	_, peer := foreign(t, "other-server")
+	client := w.certificate("alice")
+	for _, cert := range []tls.Certificate{client, peer} {
+		for _, path := range []string{"/Marti/api/contacts/all", "/Marti/api/version", "/oauth/token", "/takproto/1", "/api/docs", "/Marti/api/tls/config"} {
+			w.browser(cert).want(404, "GET", "federation", path, "", "")
+		}
+	}
+}
+
+// A certificate in files is shown where people enroll and log in, and nowhere else.
+func TestCertificateOfEnrollment(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.takd("cert", "issue", "public", "--server", "--san", "public.example.org", "--out", w.data+"/public")
+	w.takd("config", "set", "api.certificate.cert="+w.data+"/public/public.pem", "api.certificate.key="+w.data+"/public/public.key")
+	w.stop()
+	w.run()
+	for face, want := range map[string]bool{"enroll": true, "https": false, "federation": false, "tls": false} {
+		c, err := tls.Dial("tcp", w.srv.Status().Listeners[face], &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{w.certificate("alice")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0].VerifyHostname("public.example.org") == nil; got != want {
+			t.Errorf("%s shows it: %t, want %t", face, got, want)
+		}
+		_ = c.Close()
+	}
+	if out := w.takd("invite", "bob"); strings.Contains(out, "public authority") {
+		t.Errorf("invite warns of the server's own certificate: %s", out)
+	}
+	if out, code := w.try("config", "set", "api.acme.host=tak.example.org"); code == 0 {
+		t.Errorf("both: %s", out)
+	}
+}

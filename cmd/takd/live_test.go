@@ -369,7 +369,7 @@ func TestHangupReloadsTheConfiguration(t *testing.T) {
 	done, ended, ready := make(chan struct{}), make(chan error, 1), make(chan struct{})
 	go func() {
 		ended <- server.Run(context.Background(), done, server.Options{
-			Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", HTTPSAddr: "off", EnrollAddr: "off",
+			Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", HTTPSAddr: "off", EnrollAddr: "off", FederationAddr: "off",
 			OpsAddr: "off", Ready: func(control.Status) { close(ready) },
 		})
 	}()
@@ -415,7 +415,7 @@ func TestTakenPortStopsWhatWasStarted(t *testing.T) {
 	taken := w.srv.Status().Listeners["tls"]
 	other := &world{T: t, data: filepath.Join(t.TempDir(), "d")}
 	other.fill()
-	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, HTTPSAddr: "off", EnrollAddr: "off", OpsAddr: "off"})
+	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, HTTPSAddr: "off", EnrollAddr: "off", FederationAddr: "off", OpsAddr: "off"})
 	if err == nil || !strings.Contains(err.Error(), taken) {
 		t.Errorf("Start on %s: %v", taken, err)
 	}

@@ -135,7 +135,7 @@ func (w *world) run() {
 	w.Helper()
 	srv, err := server.Start(context.Background(), server.Options{
 		Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
-		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0",
+		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0", FederationAddr: "127.0.0.1:0",
 	})
 	if err != nil {
 		w.Fatalf("Start: %v", err)
@@ -264,6 +264,30 @@ func (c *client) position() {
 		`" start="`+stamp(now)+`" stale="`+stamp(now.Add(time.Minute))+
 		`"><point lat="48.1" lon="11.5" hae="500" ce="5" le="5"/><detail><contact callsign="CS-`+c.name+
 		`" endpoint="*:-1:stcp"/><__group name="Cyan" role="Team Member"/></detail></event>`)
+	if err != nil {
+		c.Fatalf("%s sends: %v", c.name, err)
+	}
+}
+
+// chat sends text to another client.
+func (c *client) chat(to, text string) {
+	c.Helper()
+	stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	later := time.Now().Add(time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
+	_, err := io.WriteString(c.conn, `<event version="2.0" uid="GeoChat.`+c.name+`" type="b-t-f" how="h-g-i-g-o" time="`+stamp+`" start="`+stamp+`" stale="`+later+
+		`"><point lat="0" lon="0" hae="0" ce="9999999" le="9999999"/><detail>`+chat(to, text)+`</detail></event>`)
+	if err != nil {
+		c.Fatalf("%s sends: %v", c.name, err)
+	}
+}
+
+// emergency raises an alarm.
+func (c *client) emergency() {
+	c.Helper()
+	stamp := func(d time.Duration) string { return time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000Z") }
+	_, err := io.WriteString(c.conn, `<event version="2.0" uid="UID-`+c.name+`-9-1-1" type="b-a-o-tbl" how="h-e" time="`+stamp(0)+`" start="`+stamp(0)+`" stale="`+stamp(time.Minute)+
+		`"><point lat="48" lon="11" hae="0" ce="9" le="9"/><detail><contact callsign="CS-`+c.name+`-Alert"/><emergency type="911 Alert">CS-`+c.name+
+		`</emergency><link uid="UID-`+c.name+`" type="a-f-G-U-C" relation="p-p"/></detail></event>`)
 	if err != nil {
 		c.Fatalf("%s sends: %v", c.name, err)
 	}

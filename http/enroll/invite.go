@@ -24,6 +24,11 @@ type Invitation struct {
 
 	State string `json:"state"`
 	Token string `json:"token"`
+
+	// Public tells that enrollment shows a certificate that phones may know: ATAK
+	// takes its code from no other server.
+	Public bool `json:"public"`
+
 	Links
 
 	ATAKPNG []byte `json:"atak_png"` // base64
@@ -35,7 +40,7 @@ type Invitation struct {
 
 // NewInvitation puts together what the person who invites hands on.
 func NewInvitation(i auth.Invite, token string, site Site) (*Invitation, error) {
-	v := &Invitation{Invite: i, State: i.State(time.Now()), Token: token, Links: site.Links(i.User, token)}
+	v := &Invitation{Public: site.Public, Invite: i, State: i.State(time.Now()), Token: token, Links: site.Links(i.User, token)}
 	var err1, err2, err3 error
 	v.ATAKPNG, err1 = PNG(v.ATAK)
 	v.ITAKPNG, err2 = PNG(v.ITAK)

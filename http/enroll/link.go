@@ -19,6 +19,7 @@ type Site struct {
 	EnrollPort int    // 0 is 8446
 	APIPort    int    // 0 is 8443
 	Name       string // what clients show; Host if empty
+	Public     bool   // enrollment shows a certificate of somebody else, which phones may know
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -114,13 +115,14 @@ func TestOAuthRefused(t *testing.T) {
 	}
 }
 
-// The right password of a user does not help while others guess it.
+// The right password of a user does not help an address that guesses it.
 func TestOAuthThrottle(t *testing.T) {
 	s := newSite(t)
 	s.add(auth.NewUser{Name: "ann", Password: "ann's password"})
 	last := 0
+	here := auth.WithPeer(t.Context(), netip.MustParseAddr("127.0.0.1"))
 	for range 12 {
-		_, err := s.store.Auth.PrincipalForPassword(t.Context(), "ann", "wrong password")
+		_, err := s.store.Auth.PrincipalForPassword(here, "ann", "wrong password")
 		if err == nil {
 			t.Fatal("a wrong password was taken")
 		}

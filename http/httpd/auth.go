@@ -53,7 +53,7 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 	c, _ := ctx.Conn().(*conn)
 	if c != nil {
 		if chain := c.ConnectionState().PeerCertificates; len(chain) > 0 {
-			return s.byCertificate(ctx, c, chain)
+			return s.byCertificate(ctx, c, chain, which)
 		}
 	}
 	if which == Federation || which == API && s.opts.CertificateOnly {
@@ -88,6 +88,27 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, erro
 	return who, err
 }
 
+// Recheck returns what tells, once the request is over, whether its caller would
+// still be let in: for connections that outlive it. It asks for tokens only,
+// which can end before their user does; what becomes of users and certificates,
+// those who keep such connections are told.
+func (r *Request) Recheck() func(context.Context) error {
+	auth, token := r.srv.opts.Auth, ""
+	switch r.Who.Via {
+	case "token":
+		_, rest, _ := strings.Cut(string(r.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
+		token = strings.TrimSpace(rest)
+	case "session":
+		token = string(r.Request.Header.Cookie(cookieName))
+	default:
+		return func(context.Context) error { return nil }
+	}
+	return func(ctx context.Context) error {
+		_, err := auth.Token(ctx, token)
+		return err
+	}
+}
+
 // throttled tells whether an address has shown too many wrong passwords.
 func (s *Server) throttled(ctx *fasthttp.RequestCtx, ip netip.Addr) error {
 	left, full := s.fails.full(ip, time.Now())
@@ -108,16 +129,22 @@ func writes(ctx *fasthttp.RequestCtx) bool {
 	return !ctx.IsGet() && !ctx.IsHead() && !ctx.IsOptions()
 }
 
-func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.Certificate) (Principal, error) {
+func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.Certificate, which Face) (Principal, error) {
 	epoch, now := s.epoch.Load(), time.Now()
 	if known := c.who.Load(); known != nil && known.epoch == epoch && now.Before(known.until) {
 		return known.who, nil
 	}
-	who, err := s.opts.Auth.Certificate(ctx, chain)
+	ask, via := s.opts.Auth.Certificate, "certificate"
+	if which == Federation { // another trust: a client's certificate is nothing there
+		if ask, via = s.opts.Federate, ViaFederate; ask == nil {
+			return Principal{}, fmt.Errorf("%w: no server is federated", ErrUnknown)
+		}
+	}
+	who, err := ask(ctx, chain)
 	if err != nil {
 		return who, err
 	}
-	who.Via = "certificate"
+	who.Via = via
 	c.who.Store(&identity{who: who, epoch: epoch, until: now.Add(knownFor)})
 	return who, nil
 }

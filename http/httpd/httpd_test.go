@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -430,6 +431,40 @@ func TestShutdownAtOnce(t *testing.T) {
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A client's certificate opens nothing on the port of federated servers, and a
+// server's nothing elsewhere.
+func TestFederation(t *testing.T) {
+	s := newSite(t, httpd.Options{
+		Routes: []httpd.Route{
+			{Method: "GET", Path: "/files", Faces: httpd.Federation, Role: httpd.User, Handler: ok},
+			{Method: "GET", Path: "/all", Faces: httpd.Everyday, Role: httpd.User, Handler: ok},
+		},
+		Federate: func(_ context.Context, chain []*x509.Certificate) (httpd.Principal, error) {
+			if chain[0].Subject.CommonName != "peer" {
+				return httpd.Principal{}, httpd.ErrUnknown
+			}
+			return httpd.Principal{User: "federate peer", Role: httpd.User}, nil
+		},
+	})
+	for _, tc := range []struct {
+		name, path string
+		face       httpd.Face
+		want       int
+	}{
+		{"peer", "/files", httpd.Federation, 200},
+		{"admin", "/files", httpd.Federation, 401},
+		{"", "/files", httpd.Federation, 401},
+		{"peer", "/all", httpd.Federation, 404},
+		{"peer", "/all", httpd.API, 401},
+		{"admin", "/all", httpd.API, 200},
+		{"admin", "/files", httpd.API, 404},
+	} {
+		if got := s.do(s.client(tc.name), "GET", s.urls[tc.face]+tc.path, "").status; got != tc.want {
+			t.Errorf("%s: %s on %v = %d, want %d", tc.name, tc.path, tc.face, got, tc.want)
 		}
 	}
 }

@@ -89,6 +89,9 @@ func newSite(t testing.TB, o httpd.Options) *site {
 	t.Helper()
 	s := &site{TB: t, people: &people{}, urls: map[httpd.Face]string{}}
 	o.Auth, o.NodeID, o.Title = s.people, "node-1", "Test"
+	if o.Federate == nil {
+		o.Federate = s.people.Certificate
+	}
 	var err error
 	if s.Server, err = httpd.New(o); err != nil {
 		t.Fatal(err)

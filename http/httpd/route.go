@@ -39,7 +39,7 @@ type Principal struct {
 	Role    Role     // Admin, Writer (an ordinary user) or User (readonly)
 	In, Out []string // groups that it may send to and receive from, sorted
 	Serial  string   // of the client certificate, lower-case hex; "" without one
-	Via     string   // "certificate", "password", "token", "session", ViaInvite or ViaSpent
+	Via     string   // "certificate", "password", "token", "session", ViaInvite, ViaSpent or ViaFederate
 }
 
 // Values of Principal.Via for who shows the token of an invitation.
@@ -47,6 +47,9 @@ const (
 	ViaInvite = "invite"       // that is open: routes of Enroll alone
 	ViaSpent  = "spent invite" // that gave a certificate a moment ago: routes with Spent
 )
+
+// ViaFederate is Principal.Via of another server, on Federation.
+const ViaFederate = "federate"
 
 // Handler answers one request. An error that is an *Error becomes its status
 // and text; any other is logged and becomes 500 without details.

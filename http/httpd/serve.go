@@ -287,10 +287,17 @@ func sameOrigin(ctx *fasthttp.RequestCtx) bool {
 }
 
 // Upgrade turns the request into a WebSocket, which serve has until it returns.
-// Messages above limit bytes end it.
+// Messages above limit bytes end it. Shutdown cuts it off, and waits for serve.
 func (r *Request) Upgrade(limit int64, serve func(*websocket.Conn)) error {
-	log := r.srv.logger()
+	if !sameOrigin(r.RequestCtx) {
+		return Forbidden("Origin: want this server's")
+	}
+	srv, log := r.srv, r.srv.logger()
 	err := upgrader.Upgrade(r.RequestCtx, func(c *websocket.Conn) {
+		if !srv.enter() {
+			return // it stops; the connection is closed
+		}
+		defer srv.sockets.Done()
 		defer func() {
 			if p := recover(); p != nil {
 				log.Error("panic in a WebSocket", "panic", p, "stack", string(debug.Stack()))
@@ -304,6 +311,17 @@ func (r *Request) Upgrade(limit int64, serve func(*websocket.Conn)) error {
 		return Bad("upgrade: %v", err)
 	}
 	return nil
+}
+
+// enter counts one more WebSocket, unless the server stops.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.sockets.Add(1)
+	return true
 }
 
 func (s *Server) logger() *slog.Logger {

@@ -10,6 +10,7 @@ package httpd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +88,10 @@ type Options struct {
 	Title  string // of the API document
 
 	CertificateOnly bool // on API nothing else will do
-	Log             *slog.Logger
+	// Federate knows the certificates of federated servers, the only callers that
+	// Federation has; nil lets nobody in.
+	Federate func(ctx context.Context, chain []*x509.Certificate) (Principal, error)
+	Log      *slog.Logger
 }
 
 // Server serves the faces.
@@ -100,8 +104,11 @@ type Server struct {
 	stats *metrics.Set
 	stray *metrics.Counter // requests that reach no row of the table
 
-	mu    sync.Mutex
-	faces []*face
+	sockets sync.WaitGroup // WebSockets
+
+	mu      sync.Mutex
+	faces   []*face
+	stopped bool
 }
 
 // face is one listener.
@@ -173,7 +180,7 @@ func (s *Server) Listen(which Face, addr string, config func() *tls.Config) (net
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	faces := s.faces
-	s.faces = nil
+	s.faces, s.stopped = nil, true
 	s.mu.Unlock()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
@@ -195,6 +202,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = f.ln.Close() // fasthttp does not know of it where Serve has not begun yet
 		errs = append(errs, <-f.done)
 	}
+	s.sockets.Wait() // their connections are closed
 	return errors.Join(errs...)
 }
 

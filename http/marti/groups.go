@@ -20,7 +20,7 @@ const (
 )
 
 func (a *api) groupRoutes() []httpd.Route {
-	return on("Groups", httpd.User,
+	return on("Groups",
 		httpd.Route{
 			Method: "GET", Path: "/Marti/api/groups/all", Summary: "Groups of the caller: with useCache both directions with what is switched on, else those it receives from; all for administrators.",
 			Query: []string{"useCache", "sendLatestSA", "clientUid"}, Handler: a.groupsAll,
@@ -34,9 +34,13 @@ func (a *api) groupRoutes() []httpd.Route {
 			Method: "PUT", Path: "/Marti/api/groups/activebits", Summary: "The same by bit positions.",
 			Query: []string{"clientUid"}, MaxBody: maxGroups, Handler: a.setActiveBits,
 		},
+		httpd.Route{
+			Method: "PUT", Path: "/Marti/api/groups/activeForce", Role: httpd.Admin, Summary: "Switch groups of a user on and off, on all devices.",
+			Query: []string{"username"}, MaxBody: maxGroups, Handler: a.forceActive,
+		},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/groupCacheEnabled", Summary: "Whether groups can be switched: yes.", Handler: cacheEnabled},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/members", Summary: "Number of users in a group of the caller.", Query: []string{"groupNameFilter"}, Handler: a.members},
-		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Role: httpd.Admin, Summary: "Groups of a user.", Query: []string{"username"}, Handler: a.groupsOf},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Role: httpd.Admin, Summary: "Groups of a user.", Query: []string{"username"}, Handler: a.userGroups},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/{name}/{direction}", Summary: "One group.", Handler: a.oneGroup},
 	)
 }
@@ -88,16 +92,35 @@ func (i groupInfo) entries(in, out, activeIn, activeOut []string) []group {
 	return list
 }
 
-func (a *api) mine(r *httpd.Request) ([]group, error) {
+// member is whose groups are meant, on one device or, with "", on all.
+type member struct {
+	user, device string
+	in, out      []string
+}
+
+func caller(r *httpd.Request) member {
+	return member{r.Who.User, string(r.QueryArgs().Peek("clientUid")), r.Who.In, r.Who.Out}
+}
+
+// named is the member that an administrator means.
+func (a *api) named(r *httpd.Request) (member, error) {
+	p, err := a.Auth.Principal(r.RequestCtx, string(r.QueryArgs().Peek("username")))
+	if errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrDisabled) {
+		return member{}, httpd.NotFound("Not Found: there is no such user")
+	}
+	return member{user: p.User, in: p.In, out: p.Out}, err
+}
+
+func (a *api) groupsOf(r *httpd.Request, m member) ([]group, error) {
 	known, err := a.known(r)
 	if err != nil {
 		return nil, err
 	}
-	in, out, err := a.Contact.Active(r.RequestCtx, r.Who.User, string(r.QueryArgs().Peek("clientUid")), r.Who.In, r.Who.Out)
+	in, out, err := a.Contact.Active(r.RequestCtx, m.user, m.device, m.in, m.out)
 	if err != nil {
 		return nil, err
 	}
-	return known.entries(r.Who.In, r.Who.Out, in, out), nil
+	return known.entries(m.in, m.out, in, out), nil
 }
 
 // groupsAll answers clients, which say useCache, and lists of groups, which do not.
@@ -105,7 +128,7 @@ func (a *api) groupsAll(r *httpd.Request) error {
 	if r.QueryArgs().GetBool("useCache") {
 		return a.active(r)
 	}
-	list, err := a.mine(r)
+	list, err := a.groupsOf(r, caller(r))
 	if err != nil {
 		return err
 	}
@@ -127,34 +150,27 @@ func (a *api) groupsAll(r *httpd.Request) error {
 }
 
 func (a *api) active(r *httpd.Request) error {
-	list, err := a.mine(r)
+	list, err := a.groupsOf(r, caller(r))
 	if err != nil {
 		return err
 	}
 	return r.Envelope(groupType, list)
 }
 
-func (a *api) groupsOf(r *httpd.Request) error {
-	p, err := a.Auth.Principal(r.RequestCtx, string(r.QueryArgs().Peek("username")))
-	if errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrDisabled) {
-		return httpd.NotFound("Not Found: there is no such user")
-	}
+func (a *api) userGroups(r *httpd.Request) error {
+	m, err := a.named(r)
 	if err != nil {
 		return err
 	}
-	known, err := a.known(r)
+	list, err := a.groupsOf(r, m)
 	if err != nil {
 		return err
 	}
-	in, out, err := a.Contact.Active(r.RequestCtx, p.User, "", p.In, p.Out)
-	if err != nil {
-		return err
-	}
-	return r.Envelope(groupType, known.entries(p.In, p.Out, in, out))
+	return r.Envelope(groupType, list)
 }
 
 func (a *api) oneGroup(r *httpd.Request) error {
-	list, err := a.mine(r)
+	list, err := a.groupsOf(r, caller(r))
 	if err != nil {
 		return err
 	}
@@ -186,7 +202,22 @@ func (a *api) members(r *httpd.Request) error {
 }
 
 // setActive switches groups. What the list does not name stays as it is.
-func (a *api) setActive(r *httpd.Request) error {
+func (a *api) setActive(r *httpd.Request) error { return a.setGroups(r, caller(r)) }
+
+// forceActive is setActive for somebody else.
+func (a *api) forceActive(r *httpd.Request) error {
+	m, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	if err := a.setGroups(r, m); err != nil {
+		return err
+	}
+	a.audit(r, "groups active", m.user)
+	return nil
+}
+
+func (a *api) setGroups(r *httpd.Request, m member) error {
 	var list []struct { // the rest differs: ATAK sends created as a number
 		Name      string `json:"name"`
 		Direction string `json:"direction"`
@@ -202,13 +233,13 @@ func (a *api) setActive(r *httpd.Request) error {
 		}
 		wish[[2]string{g.Name, g.Direction}] = g.Active
 	}
-	return a.switchGroups(r, func(g group) bool {
+	return a.switchGroups(r, m, func(g group) bool {
 		active, ok := wish[[2]string{g.Name, g.Direction}]
 		delete(wish, [2]string{g.Name, g.Direction})
 		return ok && active || !ok && g.Active
 	}, func() error {
 		for k := range wish {
-			return httpd.Forbidden("group %q %s: you are not in it", k[0], k[1])
+			return httpd.Forbidden("group %q %s: %s is not in it", k[0], k[1], m.user)
 		}
 		return nil
 	})
@@ -220,17 +251,16 @@ func (a *api) setActiveBits(r *httpd.Request) error {
 	if err := json.Unmarshal(r.PostBody(), &bits); err != nil {
 		return httpd.Bad("body: want a list of bit positions")
 	}
-	return a.switchGroups(r, func(g group) bool { return slices.Contains(bits, g.Bit) }, func() error { return nil })
+	return a.switchGroups(r, caller(r), func(g group) bool { return slices.Contains(bits, g.Bit) }, func() error { return nil })
 }
 
-// switchGroups decides for each group of the caller whether it is on, and then
-// has complain object.
-func (a *api) switchGroups(r *httpd.Request, on func(group) bool, complain func() error) error {
-	device := string(r.QueryArgs().Peek("clientUid"))
-	if len(device) > maxDevice {
-		return httpd.Bad("clientUid: %d bytes; want at most %d", len(device), maxDevice)
+// switchGroups decides for each group of m whether it is on, and then has
+// complain object.
+func (a *api) switchGroups(r *httpd.Request, m member, on func(group) bool, complain func() error) error {
+	if len(m.device) > maxDevice {
+		return httpd.Bad("clientUid: %d bytes; want at most %d", len(m.device), maxDevice)
 	}
-	list, err := a.mine(r)
+	list, err := a.groupsOf(r, m)
 	if err != nil {
 		return err
 	}
@@ -247,10 +277,10 @@ func (a *api) switchGroups(r *httpd.Request, on func(group) bool, complain func(
 	if err := complain(); err != nil {
 		return err
 	}
-	if err := a.Contact.SetActive(r.RequestCtx, r.Who.User, device, r.Who.In, r.Who.Out, in, out); err != nil {
+	if err := a.Contact.SetActive(r.RequestCtx, m.user, m.device, m.in, m.out, in, out); err != nil {
 		return err
 	}
-	a.Live.Regroup(r.RequestCtx, r.Who.User)
+	a.Live.Regroup(r.RequestCtx, m.user)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

@@ -97,3 +97,32 @@ func TestActiveGroups(t *testing.T) {
 	}
 	want(cached, true, true, true, true)
 }
+
+// An administrator switches the channels of somebody else, and of nobody who is
+// not in them.
+func TestForceActive(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/groups/activeForce?username="
+	off := `[{"name":"Blue","direction":"IN","active":false}]`
+	for _, tc := range []struct {
+		user, whose, body string
+		want              int
+	}{
+		{"ann", "bob", off, 403},
+		{"boss", "bob", `[{"name":"Red","direction":"IN","active":true}]`, 403},
+		{"boss", "bob", `{}`, 400},
+		{"boss", "", off, 404},
+		{"boss", "bob", off, 200},
+	} {
+		if got := s.do(tc.user, "PUT", path+tc.whose, tc.body); got.status != tc.want {
+			t.Errorf("%s for %q with %s: %d %s; want %d", tc.user, tc.whose, tc.body, got.status, got.body, tc.want)
+		}
+	}
+	s.want("bob", "GET", cached, "", groups(entry("Blue", "IN", 3, false), entry("Blue", "OUT", 3, true)))
+	if !slices.Equal(s.live.regrouped, []string{"bob"}) {
+		t.Errorf("regrouped %v", s.live.regrouped)
+	}
+	if log, err := s.db.AuditLog(t.Context(), 1); err != nil || len(log) != 1 || log[0].Action != "groups active" || log[0].Actor != "boss" {
+		t.Errorf("audit: %+v, %v", log, err)
+	}
+}

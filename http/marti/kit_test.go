@@ -56,6 +56,7 @@ type site struct {
 	users   *auth.Service
 	contact *contact.Store
 	live    *crowd
+	echo    *echo
 	url     string
 	client  *http.Client
 	routes  []httpd.Route
@@ -86,7 +87,7 @@ func (s *site) Token(ctx context.Context, user string) (httpd.Principal, error) 
 // red (Red), view (readonly, receives from Blue) and boss (administrator in no group).
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{TB: t, live: &crowd{}}
+	s := &site{TB: t, live: &crowd{}, echo: newEcho()}
 	var err error
 	if s.db, err = meta.Open(t.Context(), filepath.Join(t.TempDir(), "meta.db"), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func newSite(t testing.TB) *site {
 		}
 	}
 	s.routes = marti.Routes(marti.Deps{
-		Live: s.live, Auth: s.users, Contact: s.contact, NodeID: "node-1", Version: "1.2.3-rc1", Upload: func() int { return 400 },
+		Live: s.live, Streams: s.echo, Auth: s.users, Contact: s.contact, NodeID: "node-1", Version: "1.2.3-rc1", Upload: func() int { return 400 },
 		Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler),
 	})
 	server, err := httpd.New(httpd.Options{Auth: s, NodeID: "node-1", Routes: s.routes, Limits: httpd.Limits{Logins: 10_000}})

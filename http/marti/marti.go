@@ -53,6 +53,7 @@ type Live interface {
 // Deps is what the API needs.
 type Deps struct {
 	Live    Live
+	Streams Streams
 	Auth    *auth.Service
 	Contact *contact.Store
 	NodeID  string
@@ -70,23 +71,23 @@ type api struct {
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d}
-	return slices.Concat(a.server(), a.people(), a.groupRoutes())
+	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.stream())
 }
 
-// on completes the rows of one chapter.
-func on(tag string, role httpd.Role, routes ...httpd.Route) []httpd.Route {
+// on completes the rows of one chapter; they are for users unless they say otherwise.
+func on(tag string, routes ...httpd.Route) []httpd.Route {
 	for i := range routes {
 		r := &routes[i]
 		r.Tag, r.Faces = tag, httpd.Everyday
 		if r.Role == 0 {
-			r.Role = role
+			r.Role = httpd.User
 		}
 	}
 	return routes
 }
 
 func (a *api) server() []httpd.Route {
-	return on("Server", httpd.User,
+	return on("Server",
 		httpd.Route{Method: "GET", Path: "/Marti/api/version", Summary: "Version as text.", Handler: a.version},
 		httpd.Route{Method: "GET", Path: "/Marti/api/version/config", Summary: "Version and host name; ATAK asks first for this.", Handler: a.versionConfig},
 		httpd.Route{Method: "GET", Path: "/Marti/api/version/info", Summary: "Version in parts.", Handler: a.versionInfo},

@@ -21,9 +21,9 @@ import (
 
 func (a *api) people() []httpd.Route {
 	sorted := []string{"sortBy", "direction", "noFederates"}
-	return on("Contacts", httpd.User,
+	return on("Contacts",
 		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all", Summary: "Who is connected, and may be seen.", Query: sorted, Handler: a.contactsAll},
-		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all/lite", Summary: "The same.", Query: sorted, Handler: a.contactsAll},
+		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all/lite", Summary: "The same, with the user as an object.", Query: sorted, Handler: a.contactsLite},
 		httpd.Route{Method: "GET", Path: "/Marti/api/contacts/all/full", Summary: "The same.", Query: sorted, Handler: a.contactsAll},
 		httpd.Route{
 			Method: "GET", Path: "/Marti/api/clientEndPoints", Summary: "Who is or was connected.",
@@ -47,6 +47,11 @@ type person struct {
 	Role         string  `json:"role"`
 	Takv         string  `json:"takv"`
 	UID          string  `json:"uid"`
+	User         *user   `json:"user,omitempty"` // of contacts/all/lite
+}
+
+type user struct {
+	Name string `json:"name"`
 }
 
 // fresh is how long a list of contacts is given out again. Many clients ask for
@@ -128,16 +133,23 @@ func (l *list) reply(r *httpd.Request) {
 	}
 }
 
-func (a *api) contactsAll(r *httpd.Request) error {
+func (a *api) contactsAll(r *httpd.Request) error  { return a.contactList(r, false) }
+func (a *api) contactsLite(r *httpd.Request) error { return a.contactList(r, true) }
+
+func (a *api) contactList(r *httpd.Request, users bool) error {
 	byUID, down, err := order(r)
 	if err != nil {
 		return err
 	}
-	key := fmt.Sprint(byUID, down, "\x00", strings.Join(r.Who.Out, "\x00"))
+	key := fmt.Sprint(byUID, down, users, "\x00", strings.Join(r.Who.Out, "\x00"))
 	l, err := a.contacts.of(key, func() ([]byte, error) {
 		people := make([]person, 0, 16)
 		for _, c := range a.visible(r.Who.Out) {
-			people = append(people, person{Notes: c.User, Callsign: c.Callsign, Team: c.Team, Role: c.Role, Takv: c.Takv, UID: c.UID})
+			one := person{Notes: c.User, Callsign: c.Callsign, Team: c.Team, Role: c.Role, Takv: c.Takv, UID: c.UID}
+			if users {
+				one.User = &user{c.User}
+			}
+			people = append(people, one)
 		}
 		sortBy(people, byUID, down, func(p person) (string, string) { return p.Callsign, p.UID })
 		return json.Marshal(people)

@@ -24,7 +24,7 @@ const bobContact = `{"filterGroups":null,"notes":"bob","callsign":"BOB","team":"
 func TestContacts(t *testing.T) {
 	s := newSite(t)
 	annContact := strings.NewReplacer("bob", "ann", "BOB", "ANN").Replace(bobContact)
-	for _, path := range []string{"/Marti/api/contacts/all", "/Marti/api/contacts/all/lite"} {
+	for _, path := range []string{"/Marti/api/contacts/all", "/Marti/api/contacts/all/full"} {
 		s.want("ann", "GET", path, "", jsonOK+"[]")
 	}
 	silent := client(4, "silent", "Blue")
@@ -32,6 +32,10 @@ func TestContacts(t *testing.T) {
 	s.live.all = []marti.Client{client(1, "bob", "Blue"), client(2, "ann", "Blue"), client(3, "red", "Red"), silent}
 	time.Sleep(250 * time.Millisecond) // a list is given out again for 200 ms
 	s.want("ann", "GET", "/Marti/api/contacts/all", "", jsonOK+"["+annContact+","+bobContact+"]")
+	lite := func(contact, user string) string {
+		return strings.TrimSuffix(contact, "}") + `,"user":{"name":"` + user + `"}}`
+	}
+	s.want("ann", "GET", "/Marti/api/contacts/all/lite", "", jsonOK+"["+lite(annContact, "ann")+","+lite(bobContact, "bob")+"]")
 	s.want("view", "GET", "/Marti/api/contacts/all?sortBy=UID&direction=DESCENDING&noFederates=true", "", jsonOK+"["+bobContact+","+annContact+"]")
 	if got := s.do("red", "GET", "/Marti/api/contacts/all", "").body; strings.Contains(got, "bob") || !strings.Contains(got, "UID-red") {
 		t.Errorf("red sees %s", got)

@@ -68,7 +68,7 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 			}
 		}
 	}
-	if admin != 3 {
-		t.Errorf("%d routes for administrators, want 3", admin)
+	if admin != 4 {
+		t.Errorf("%d routes for administrators, want 4", admin)
 	}
 }

@@ -33,6 +33,10 @@ func certsPEM(certs ...*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
+func appendPEM(b, der []byte) []byte {
+	return append(b, pem.EncodeToMemory(&pem.Block{Type: typeCert, Bytes: der})...)
+}
+
 func keyPEM(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

@@ -161,7 +161,7 @@ func (a *Authority) issue(ctx context.Context, tmpl *x509.Certificate, kind stri
 		return nil, err
 	}
 	row := newRow(leaf, kind)
-	if err := a.record(ctx, row, device{uid: o.clientUID, address: o.address}); err != nil {
+	if err := a.record(ctx, row, leaf, device{uid: o.clientUID, address: o.address}); err != nil {
 		return nil, err
 	}
 	a.log.Info("certificate issued", "name", row.Name, "kind", kind, "serial", row.Serial, "not_after", leaf.NotAfter)

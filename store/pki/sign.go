@@ -155,7 +155,7 @@ func (a *Authority) SignCSR(ctx context.Context, csr *x509.CertificateRequest, o
 		return nil, err
 	}
 	row := newRow(leaf, "client")
-	if err := a.record(ctx, row, device{o.ClientUID, o.Address, o.Version}); err != nil {
+	if err := a.record(ctx, row, leaf, device{o.ClientUID, o.Address, o.Version}); err != nil {
 		return nil, err
 	}
 	a.log.Info("certificate issued", "name", row.Name, "kind", row.Kind, "serial", row.Serial, "not_after", leaf.NotAfter,
@@ -181,13 +181,17 @@ type certRow struct {
 	ClientUID     string `bun:"client_uid"`
 	Address       string
 	ClientVersion string
+	DER           []byte `bun:"der"` // nil: issued before it was kept
 }
 
 // device is what is known of who asked for a certificate.
 type device struct{ uid, address, version string }
 
-func (a *Authority) record(ctx context.Context, row meta.Certificate, d device) error {
-	full := certRow{Certificate: row, ClientUID: d.uid, Address: d.address[:min(len(d.address), maxAddress)], ClientVersion: clipped(strings.ToValidUTF8(d.version, ""))}
+func (a *Authority) record(ctx context.Context, row meta.Certificate, leaf *x509.Certificate, d device) error {
+	full := certRow{
+		Certificate: row, ClientUID: d.uid, Address: d.address[:min(len(d.address), maxAddress)], ClientVersion: clipped(strings.ToValidUTF8(d.version, "")),
+		DER: leaf.Raw,
+	}
 	if _, err := a.db.NewInsert().Model(&full).Exec(ctx); err != nil {
 		return fmt.Errorf("record certificate %s: %w", row.Name, err)
 	}
@@ -206,7 +210,7 @@ type Enrolled struct {
 // ListEnrolled is List with the devices.
 func (a *Authority) ListEnrolled(ctx context.Context) ([]Enrolled, error) {
 	var rows []certRow
-	if err := a.db.NewSelect().Model(&rows).Order("issued_at DESC", "serial").Scan(ctx); err != nil {
+	if err := a.db.NewSelect().Model(&rows).ExcludeColumn("der").Order("issued_at DESC", "serial").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("list certificates: %w", err)
 	}
 	all := make([]Enrolled, 0, len(rows))

@@ -140,6 +140,11 @@ func (a *app) invitation(i enroll.Invitation) error {
 	for _, f := range i.Files {
 		fmt.Fprintf(&files, "file   %s\n", shorten(f))
 	}
+	warning := ""
+	if !i.Public {
+		warning = "ATAK takes its code only from a server whose certificate is by a public authority, and takd's own is not.\n" +
+			"Where ATAK refuses it, hand out a package instead: takd package " + quoted(i.User) + "\n"
+	}
 	_, err = fmt.Fprintf(a.Out, `ATAK: scan this.
 %s
 iTAK: scan this to add the server, then enter user and token.
@@ -149,10 +154,8 @@ token  %s
 ATAK   %s
 iTAK   %s
 others %s
-%sATAK takes its code only from a server whose certificate is by a public authority, and takd's own is not.
-Where ATAK refuses it, hand out a package instead: takd package %s
-%s may enroll %s until %s; this is shown only now
-`, atak, itak, i.User, i.Token, i.ATAK, i.ITAK, i.Package, files.String(), quoted(i.User), i.User, uses, i.Expires.Local().Format(minute))
+%s%s%s may enroll %s until %s; this is shown only now
+`, atak, itak, i.User, i.Token, i.ATAK, i.ITAK, i.Package, files.String(), warning, i.User, uses, i.Expires.Local().Format(minute))
 	return err
 }
 

@@ -79,7 +79,7 @@ type runCmd struct {
 	Without        []string `help:"Services to leave out." placeholder:"SERVICE"`
 	CotAddr        string   `help:"Address of the TLS stream, instead of the configured one." placeholder:"A"`
 	HTTPSAddr      string   `name:"https-addr" help:"Address of the API, instead of the configured one; off for none." placeholder:"A"`
-	FederationAddr string   `help:"Address of federation." placeholder:"A"`
+	FederationAddr string   `help:"Address of file exchange with other servers, instead of the configured one; off for none." placeholder:"A"`
 	EnrollAddr     string   `help:"Address of enrollment and login, instead of the configured one; off for none." placeholder:"A"`
 	OpsAddr        string   `help:"Address of metrics and health, instead of the configured one; off for none." placeholder:"A"`
 	History        string   `help:"off, embedded or a DSN." placeholder:"H"`
@@ -107,8 +107,8 @@ func (c *runCmd) Run(a *app) error {
 	}
 	o := server.Options{
 		Data: a.data, Version: a.Version, Stderr: a.Err, Without: c.Without, CotAddr: c.CotAddr, OpsAddr: c.OpsAddr,
-		HTTPSAddr: c.HTTPSAddr, EnrollAddr: c.EnrollAddr,
-		Absent: map[string]string{"federation": c.FederationAddr, "history": c.History},
+		HTTPSAddr: c.HTTPSAddr, EnrollAddr: c.EnrollAddr, FederationAddr: c.FederationAddr,
+		Absent: map[string]string{"history": c.History},
 	}
 	if c.InitFirst {
 		o.Ready = func(s control.Status) { c.hello(a, made, s) }

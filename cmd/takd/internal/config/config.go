@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"golang.org/x/crypto/acme"
 
 	"takd/http/enroll"
 	"takd/http/httpd"
@@ -48,11 +49,61 @@ type Server struct {
 
 // API configures the HTTP faces.
 type API struct {
-	Address    string         `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
-	Enroll     string         `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
-	ClientAuth string         `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
+	Address    string `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
+	Enroll     string `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
+	Federation string `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
+	ClientAuth string `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
+
+	Certificate Files `yaml:"certificate"`
+	ACME        ACME  `yaml:"acme"`
+
 	Limits     httpd.Limits   `yaml:"limits"`
 	Enrollment enroll.Options `yaml:"enrollment"`
+}
+
+// Files are a certificate that somebody else renews. Enrollment and login show it;
+// everything else shows the server's own.
+type Files struct {
+	Cert string `yaml:"cert" help:"File with the certificate of enrollment and its chain, in PEM, where it is not the server's own."`
+	Key  string `yaml:"key"  help:"File with its key."`
+}
+
+// ACME has enrollment and login get a certificate from a public authority.
+type ACME struct {
+	Host      string `yaml:"host"      help:"Public name to get a certificate for, for enrollment. By giving it you agree to the authority's terms."`
+	Email     string `yaml:"email"     help:"Address for the authority's warnings."`
+	Directory string `yaml:"directory" help:"Address of the authority." default:"https://acme-v02.api.letsencrypt.org/directory"`
+	HTTP      string `yaml:"http"      help:"Address for challenges, which come to port 80. off where port 443 leads to enrollment." default:":80"`
+}
+
+// Public tells whether enrollment shows another certificate than the server's own.
+func (a API) Public() bool { return a.Certificate.Cert != "" || a.ACME.Host != "" }
+
+// validate reports every bad field at once.
+func (a API) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+	}
+	if (a.Certificate.Cert == "") != (a.Certificate.Key == "") {
+		bad("api.certificate: want cert and key, or neither")
+	}
+	if a.ACME.Host == "" {
+		return errors.Join(errs...)
+	}
+	if a.Certificate.Cert != "" {
+		bad("api.acme.host and api.certificate: want one of them")
+	}
+	if !strings.Contains(a.ACME.Host, ".") || strings.ContainsAny(a.ACME.Host, " /:*\t\n") || net.ParseIP(a.ACME.Host) != nil {
+		bad("api.acme.host %q: want a public name", a.ACME.Host)
+	}
+	if !strings.HasPrefix(a.ACME.Directory, "https://") {
+		bad("api.acme.directory %q: want an https address", a.ACME.Directory)
+	}
+	if _, _, err := net.SplitHostPort(a.ACME.HTTP); a.ACME.HTTP != Off && err != nil {
+		bad("api.acme.http %q: want host:port, :port or off", a.ACME.HTTP)
+	}
+	return errors.Join(errs...)
 }
 
 // Values of API.ClientAuth.
@@ -80,6 +131,11 @@ const Off = "off"
 func (c Config) WithDefaults() Config {
 	c.Messaging = c.Messaging.WithDefaults()
 	c.API.Address, c.API.Enroll = cmp.Or(c.API.Address, ":8443"), cmp.Or(c.API.Enroll, ":8446")
+	c.API.Federation = cmp.Or(c.API.Federation, ":8444")
+	if c.API.ACME.Host != "" {
+		c.API.ACME.Directory = cmp.Or(c.API.ACME.Directory, acme.LetsEncryptURL)
+		c.API.ACME.HTTP = cmp.Or(c.API.ACME.HTTP, ":80")
+	}
 	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
 	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
 	if c.Log.Level == "" {
@@ -100,7 +156,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports every bad field at once. It looks at c with its defaults.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
-	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate()}
+	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate()}
 	bad := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
 	}
@@ -113,7 +169,7 @@ func (c Config) Validate() error {
 	if c.Log.Keep < 1 || c.Log.Keep > 1000 {
 		bad("log.keep", c.Log.Keep, "1 to 1000")
 	}
-	for field, addr := range map[string]string{"ops.address": c.Ops.Address, "api.address": c.API.Address, "api.enroll": c.API.Enroll} {
+	for field, addr := range map[string]string{"ops.address": c.Ops.Address, "api.address": c.API.Address, "api.enroll": c.API.Enroll, "api.federation": c.API.Federation} {
 		if _, _, err := net.SplitHostPort(addr); addr != Off && err != nil {
 			bad(field, fmt.Sprintf("%q", addr), "host:port, :port or off")
 		}

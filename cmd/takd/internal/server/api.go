@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"takd/cmd/takd/internal/config"
+	"takd/http/admin"
 	"takd/http/enroll"
 	"takd/http/httpd"
 	"takd/http/marti"
@@ -104,10 +105,10 @@ type api struct {
 	*httpd.Server
 
 	people *people
-	addrs  map[string]net.Addr // by face: "https", "enroll"
+	addrs  map[string]net.Addr // by face: "https", "enroll", "federation"
 }
 
-// startAPI serves 8443 and 8446.
+// startAPI serves 8443, 8446 and 8444.
 func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error, err error) {
 	c := s.cfg.Current().WithDefaults().API
 	tokens, err := auth.NewTokens(ctx, s.store.Auth, filepath.Join(s.opts.Data, "pki", "token.key"), s.store.ServerID())
@@ -115,9 +116,13 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 		return nil, err
 	}
 	people := newPeople(s)
+	if s.peers, err = openFederates(filepath.Join(s.opts.Data, "pki", federatesFile)); err != nil {
+		return nil, err
+	}
 	server, err := httpd.New(httpd.Options{
 		NodeID: s.store.ServerID(), Title: "takd", Limits: c.Limits, Log: s.log, CertificateOnly: c.ClientAuth == config.Required,
 		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens, people),
+		Federate: s.peers.Certificate,
 	})
 	if err != nil {
 		return nil, err
@@ -125,22 +130,27 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.store.Auth.OnChange(func(string) { server.Forget() })
 	s.store.PKI.OnRevoke(func(string) { server.Forget() })
 	s.store.PKI.OnCAChange(server.Forget)
+	enrollTLS, stopPublic, err := s.public(c)
+	if err != nil {
+		return nil, err
+	}
 	a := &api{Server: server, addrs: map[string]net.Addr{}, people: people}
 	for _, f := range []struct {
 		name  string
 		which httpd.Face
 		addr  string
-		ask   tls.ClientAuthType
+		tls   func() *tls.Config
 	}{
-		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), tls.RequestClientCert},
-		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), tls.NoClientCert},
+		{"https", httpd.API, first(s.opts.HTTPSAddr, c.Address), s.faceTLS(tls.RequestClientCert)},
+		{"enroll", httpd.Enroll, first(s.opts.EnrollAddr, c.Enroll), enrollTLS},
+		{"federation", httpd.Federation, first(s.opts.FederationAddr, c.Federation), s.faceTLS(tls.RequestClientCert)},
 	} {
 		if f.addr == config.Off {
 			continue
 		}
-		addr, err := server.Listen(f.which, f.addr, s.faceTLS(f.ask))
+		addr, err := server.Listen(f.which, f.addr, f.tls)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s address: %w", f.name, err), server.Shutdown(ctx))
+			return nil, errors.Join(fmt.Errorf("%s address: %w", f.name, err), server.Shutdown(ctx), stopPublic(ctx))
 		}
 		a.addrs[f.name] = addr
 	}
@@ -149,7 +159,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	s.mu.Unlock()
 	people.start(context.WithoutCancel(ctx))
 	return func(ctx context.Context) error {
-		return errors.Join(server.Shutdown(ctx), people.stop(ctx))
+		return errors.Join(server.Shutdown(ctx), stopPublic(ctx), people.stop(ctx))
 	}, nil
 }
 
@@ -177,6 +187,8 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 // maxUpload is the size of files, in MB, that clients are told.
 const maxUpload = 400
 
+//go:generate go test . -run ^TestAPIDocument$ -update
+
 // routes is the whole table.
 func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	return slices.Concat(enroll.Routes(enroll.Deps{
@@ -184,14 +196,16 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Site:    s.site,
 		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
-		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return maxUpload },
+	}), admin.Routes(admin.Deps{
+		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 	}))
 }
 
 // site is how clients reach this server now.
 func (s *Server) site() enroll.Site {
-	site := enroll.Site{Host: s.cfg.Current().Server.Host}
+	site := enroll.Site{Host: s.cfg.Current().Server.Host, Public: s.cfg.Current().API.Public()}
 	for _, in := range s.messaging(s.cfg.Current()).Inputs {
 		if addr := s.engine.Listeners()[in.Name]; in.Protocol == "tls" && addr != nil {
 			site.StreamPort = port(addr)

@@ -28,7 +28,7 @@ func (l *local) site() (enroll.Site, error) {
 		return enroll.Site{}, err
 	}
 	port, err := l.streamPort(cfg.Current())
-	site := enroll.Site{Host: cfg.Current().Server.Host, StreamPort: port, EnrollPort: addressPort(cfg.Current().WithDefaults().API.Enroll)}
+	site := enroll.Site{Host: cfg.Current().Server.Host, StreamPort: port, EnrollPort: addressPort(cfg.Current().WithDefaults().API.Enroll), Public: cfg.Current().API.Public()}
 	if l.status != nil {
 		site.EnrollPort = addressPort(l.status().Listeners["enroll"])
 	}

@@ -3,10 +3,14 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"takd/http/admin"
+	"takd/http/httpd"
 	"takd/http/marti"
 	"takd/netcore"
 	"takd/store/auth"
@@ -89,6 +93,22 @@ func (p *people) Kick(id uint64) bool {
 	return false
 }
 
+// Reach implements admin.Live.
+func (p *people) Reach(a, b string) (visible bool, reasons []string) { return p.s.engine.Reach(a, b) }
+
+// Emergencies implements admin.Live.
+func (p *people) Emergencies() []admin.Emergency {
+	alarms := p.s.engine.Alarms()
+	list := make([]admin.Emergency, 0, len(alarms))
+	for _, a := range alarms {
+		list = append(list, admin.Emergency(a))
+	}
+	return list
+}
+
+// CancelEmergency implements admin.Live.
+func (p *people) CancelEmergency(uid string) bool { return p.s.engine.CancelAlarm(uid) }
+
 // Regroup implements marti.Live.
 func (p *people) Regroup(ctx context.Context, user string) { p.s.regroup(ctx, user) }
 
@@ -121,6 +141,23 @@ func (p *people) Settle(ctx context.Context) {
 			p.s.regroup(ctx, user)
 		}
 	}
+}
+
+// Attach implements marti.Streams. Who it is and what is switched on is asked
+// once more: what changes from now on finds the client.
+func (p *people) Attach(ctx context.Context, who httpd.Principal, remote netip.AddrPort, conn io.ReadWriteCloser) error {
+	if who.Serial != "" && p.s.store.PKI.IsRevoked(who.Serial) {
+		return auth.ErrRevoked
+	}
+	now, err := p.s.store.Auth.Principal(ctx, who.User)
+	if err != nil {
+		return err
+	}
+	now.Serial = who.Serial
+	if now.In, now.Out, err = p.s.contact.Active(ctx, now.User, "", now.In, now.Out); err != nil {
+		return err
+	}
+	return p.s.engine.Attach(ctx, netcore.Attached{Principal: netcore.Principal(now), Input: "websocket", Remote: remote, Conn: conn})
 }
 
 func leaver(c marti.Client) contact.Endpoint {

@@ -45,6 +45,8 @@ type Options struct {
 	HTTPSAddr  string // instead of the configured address of the API
 	EnrollAddr string // and of enrollment
 
+	FederationAddr string // and of file exchange with other servers
+
 	Absent map[string]string    // what was asked of services that this build does not have
 	Ready  func(control.Status) // called once everything runs
 }
@@ -69,6 +71,8 @@ type Server struct {
 	twice   *twice
 	ops     *ops
 	api     *api
+	peers   *federates
+	file    *fileCert // of enrollment; nil for none
 	since   time.Time
 
 	mu       sync.Mutex
@@ -337,6 +341,19 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 		restart[i] = "messaging." + name
 	}
 	s.logs.setLevel(now.Log.Level)
+	if s.peers != nil {
+		if err := s.peers.reload(); err != nil {
+			s.log.Error("federated servers not reloaded", "error", err)
+		}
+	}
+	if s.file != nil {
+		if err := s.file.reload(); err != nil {
+			s.log.Error("certificate of enrollment not reloaded", "error", err)
+		}
+	}
+	if s.api != nil {
+		s.api.Forget()
+	}
 	if s.ops != nil && s.opsAddress(c) != s.ops.wanted {
 		restart = append(restart, "ops.address")
 	}

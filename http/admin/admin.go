@@ -1,0 +1,85 @@
+// Package admin is the API of administrators: users and groups in the form of
+// the official server's user management, the certificates that were issued, and
+// takd's own routes under /api/admin.
+//
+// Every change is in the audit log. What is changed here holds at once for live
+// connections, because store tells those who act on them.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+
+	"takd/http/httpd"
+	"takd/store/auth"
+	"takd/store/meta"
+	"takd/store/pki"
+)
+
+// Deps is what the API needs.
+type Deps struct {
+	Auth *auth.Service
+	PKI  *pki.Authority
+	Live Live
+	// RemoveUser removes a user and revokes its certificates.
+	RemoveUser func(ctx context.Context, name string) error
+	Audit      func(ctx context.Context, actor, action, detail string) error
+	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
+	Log        *slog.Logger
+}
+
+type api struct{ Deps }
+
+// Routes is the table of what there is to call: for administrators alone.
+func Routes(d Deps) []httpd.Route {
+	a := &api{d}
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations())
+}
+
+// on completes the rows of one chapter.
+func on(tag string, routes ...httpd.Route) []httpd.Route {
+	for i := range routes {
+		r := &routes[i]
+		r.Tag, r.Faces, r.Role = tag, httpd.Everyday, httpd.Admin
+	}
+	return routes
+}
+
+// audit records what was done. That it was done stands either way.
+func (a *api) audit(r *httpd.Request, action, detail string) {
+	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
+	}
+}
+
+// read takes in a body. A field that does not exist is an error: a misspelt list
+// of groups must not become an empty one.
+func read(r *httpd.Request, v any) error {
+	d := json.NewDecoder(bytes.NewReader(r.PostBody()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return httpd.Bad("body: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return httpd.Bad("body: more after the JSON")
+	}
+	return nil
+}
+
+// refusal is what a caller is told of an error of the store.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, auth.ErrExists):
+		return httpd.Conflict("%v", err)
+	case errors.Is(err, auth.ErrNotFound):
+		return httpd.NotFound("Not Found: %v", err)
+	case errors.Is(err, auth.ErrInvalid):
+		return httpd.Bad("%v", err)
+	}
+	return err
+}
