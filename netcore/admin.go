@@ -115,11 +115,14 @@ func (e *Engine) GroupsOf(m *msg.Msg) []string {
 
 // Who names clients: each non-empty field must match, a client that matches
 // any field is meant.
-type Who struct{ UID, Callsign, User, Serial string }
+type Who struct {
+	ID                          uint64 // of the connection
+	UID, Callsign, User, Serial string
+}
 
 func (w Who) matches(c *client) bool {
 	is := func(want, have string) bool { return want != "" && want == have }
-	if is(w.User, c.User) || is(w.Serial, c.Serial) {
+	if is(w.User, c.User) || is(w.Serial, c.Serial) || w.ID != 0 && w.ID == c.ID {
 		return true
 	}
 	id := c.Ident.Load()
@@ -129,6 +132,16 @@ func (w Who) matches(c *client) bool {
 // Kick closes every client that w names and returns how many.
 func (e *Engine) Kick(w Who, reason string) int {
 	return e.each(w.matches, func(l *loop, c *client) { l.close(c, reason) })
+}
+
+// Replay gives every client that w names the latest position of everybody whom it
+// may see, once more: TAKAware clears its map when it has switched a channel and
+// asks for that. It returns how many there are.
+func (e *Engine) Replay(w Who) int {
+	return e.each(func(c *client) bool { return c.Live() && w.matches(c) }, func(l *loop, c *client) {
+		l.startCatchingUp(c)
+		l.replayAll(c)
+	})
 }
 
 // SetGroups gives every session of user other groups, while it lives: who sees

@@ -383,6 +383,23 @@ func TestSetGroups(t *testing.T) {
 	bob.never("red still")
 }
 
+// Who has cleared its map gets the picture once more.
+func TestReplay(t *testing.T) {
+	s := start(t, map[string]string{"far": "elsewhere"})
+	ann, far := s.bound(t, "ann"), s.bound(t, "far")
+	bob := s.bound(t, "bob")
+	bob.waitSeen(`uid="uid-ann"`)
+	bob.seen = nil
+	if n := s.Replay(netcore.Who{User: "bob"}); n != 1 {
+		t.Errorf("%d clients got it, want 1", n)
+	}
+	bob.expect(`uid="uid-ann"`)
+	ann.send(event("fence", "a-f-G", ""))
+	bob.expect(`uid="fence"`)
+	bob.never(`uid="uid-far"`, "t-x-takp-v")
+	_ = far
+}
+
 func TestKick(t *testing.T) {
 	s := start(t, nil)
 	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")

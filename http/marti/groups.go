@@ -125,6 +125,9 @@ func (a *api) groupsOf(r *httpd.Request, m member) ([]group, error) {
 
 // groupsAll answers clients, which say useCache, and lists of groups, which do not.
 func (a *api) groupsAll(r *httpd.Request) error {
+	if r.QueryArgs().GetBool("sendLatestSA") {
+		a.Live.Replay(r.Who.User, string(r.QueryArgs().Peek("clientUid")))
+	}
 	if r.QueryArgs().GetBool("useCache") {
 		return a.active(r)
 	}

@@ -34,6 +34,9 @@ func TestGroups(t *testing.T) {
 	s.want("ann", "GET", cached, "", groups(entry("Blue", "IN", 3, true), entry("Blue", "OUT", 3, true)))
 	s.want("ann", "GET", "/Marti/api/groups/active", "", groups(entry("Blue", "IN", 3, true), entry("Blue", "OUT", 3, true)))
 	s.want("ann", "GET", "/Marti/api/groups/all", "", groups(entry("Blue", "OUT", 3, true)))
+	if want := []string{"ann "}; !slices.Equal(s.live.replayed, want) {
+		t.Errorf("sendLatestSA: replayed %q, want %q", s.live.replayed, want)
+	}
 	s.want("view", "GET", cached, "", groups(entry("Blue", "OUT", 3, true)))
 	s.want("boss", "GET", "/Marti/api/groups/all?useCache=false", "", groups(strings.Replace(entry("__ANON__", "OUT", 2, true), time.Now().UTC().Format(time.DateOnly), "1970-01-01", 1), entry("Blue", "OUT", 3, true), entry("Red", "OUT", 4, true)))
 	s.want("boss", "GET", "/Marti/api/groups/user?username=red", "", groups(entry("Red", "IN", 4, true), entry("Red", "OUT", 4, true)))

@@ -31,6 +31,7 @@ type crowd struct {
 	all       []marti.Client
 	kicked    []uint64
 	regrouped []string
+	replayed  []string // user and uid
 	settle    func()
 }
 
@@ -42,6 +43,10 @@ func (c *crowd) Kick(id uint64) bool {
 }
 
 func (c *crowd) Regroup(_ context.Context, user string) { c.regrouped = append(c.regrouped, user) }
+
+func (c *crowd) Replay(user, uid string) {
+	c.replayed = append(c.replayed, user+" "+uid)
+}
 
 func (c *crowd) Settle(context.Context) {
 	if c.settle != nil {

@@ -46,6 +46,9 @@ type Live interface {
 	Kick(id uint64) bool
 	// Regroup has the sessions of a user take the groups that are switched on now.
 	Regroup(ctx context.Context, user string)
+	// Replay gives the clients of a user, or of these only the one with this uid,
+	// the latest position of everybody whom they may see.
+	Replay(user, uid string)
 	// Settle records who has left since it was last called.
 	Settle(ctx context.Context)
 }

@@ -77,20 +77,18 @@ func (p *people) Clients() []marti.Client {
 	return list
 }
 
-// Kick implements marti.Live. The engine knows connections by uid; one that has
-// not said its uid goes with all that show the same certificate.
+// Kick implements marti.Live.
 func (p *people) Kick(id uint64) bool {
+	return p.s.engine.Kick(netcore.Who{ID: id}, "closed by an administrator") > 0
+}
+
+// Replay implements marti.Live.
+func (p *people) Replay(user, uid string) {
 	for _, c := range p.s.engine.Clients() {
-		if c.ID != id {
-			continue
+		if c.User == user && (uid == "" || c.UID == uid) {
+			p.s.engine.Replay(netcore.Who{ID: c.ID})
 		}
-		who := netcore.Who{UID: c.UID}
-		if c.UID == "" {
-			who.Serial = c.Serial
-		}
-		return who != (netcore.Who{}) && p.s.engine.Kick(who, "closed by an administrator") > 0
 	}
-	return false
 }
 
 // Reach implements admin.Live.
