@@ -14,9 +14,11 @@ import (
 
 	"takd/cmd/takd/internal/config"
 	"takd/http/enroll"
+	"takd/http/files"
 	"takd/http/httpd"
 	"takd/http/marti"
 	"takd/store/auth"
+	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
 )
@@ -174,9 +176,6 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 	return func() *tls.Config { return config }
 }
 
-// maxUpload is the size of files, in MB, that clients are told.
-const maxUpload = 400
-
 // routes is the whole table.
 func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	return slices.Concat(enroll.Routes(enroll.Deps{
@@ -185,8 +184,8 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
 		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
-		Upload: func() int { return maxUpload },
-	}))
+		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
+	}), files.Routes(files.Deps{Store: s.blobs, Audit: s.store.Audit, Log: s.log}))
 }
 
 // site is how clients reach this server now.
