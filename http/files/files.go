@@ -24,9 +24,10 @@ import (
 
 // Deps is what the API needs.
 type Deps struct {
-	Store *blob.Store
-	Audit func(ctx context.Context, actor, action, detail string) error
-	Log   *slog.Logger
+	Store    *blob.Store
+	Profiles string // directory of device profiles; need not exist
+	Audit    func(ctx context.Context, actor, action, detail string) error
+	Log      *slog.Logger
 }
 
 type api struct{ Deps }
@@ -43,7 +44,7 @@ const anyBody = 1 << 50
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.transfer(), a.lists(), a.changes())
+	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.profiles())
 }
 
 // on completes the rows of one chapter.

@@ -33,6 +33,7 @@ import (
 type site struct {
 	testing.TB
 
+	dir    string
 	db     *meta.DB
 	store  *blob.Store
 	limits blob.Options
@@ -75,6 +76,7 @@ func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{TB: t, limits: blob.Options{MinFree: 1}}
 	dir := t.TempDir()
+	s.dir = dir
 	var err error
 	if s.db, err = meta.Open(t.Context(), filepath.Join(dir, "meta.db"), nil); err != nil {
 		t.Fatal(err)
@@ -83,7 +85,7 @@ func newSite(t testing.TB) *site {
 	if s.store, err = blob.Open(t.Context(), s.db, filepath.Join(dir, "blob"), func() blob.Options { return s.limits }, nil); err != nil {
 		t.Fatal(err)
 	}
-	s.routes = files.Routes(files.Deps{Store: s.store, Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler)})
+	s.routes = files.Routes(files.Deps{Store: s.store, Profiles: filepath.Join(dir, "profiles"), Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler)})
 	server, err := httpd.New(httpd.Options{Auth: s, NodeID: "node-1", Routes: s.routes, Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
 		t.Fatal(err)

@@ -185,7 +185,9 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), marti.Routes(marti.Deps{
 		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
-	}), files.Routes(files.Deps{Store: s.blobs, Audit: s.store.Audit, Log: s.log}))
+	}), files.Routes(files.Deps{
+		Store: s.blobs, Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
+	}))
 }
 
 // site is how clients reach this server now.
