@@ -94,14 +94,14 @@ func (a *api) lists() []httpd.Route {
 }
 
 func (a *api) changes() []httpd.Route {
-	routes := []httpd.Route{
+	routes := append(make([]httpd.Route, 0, 9), []httpd.Route{
 		{Method: "PUT", Path: "/Marti/api/sync/metadata/{hash}/tool", Summary: "Make a file public or private: the body is the word.", Handler: a.setTool},
 		{Method: "PUT", Path: "/Marti/api/sync/metadata/{hash}/mimetype", Summary: "Set the MIME type of a file: the body.", Handler: a.setMIME},
 		{Method: "PUT", Path: "/Marti/api/sync/metadata/{hash}/keywords", Summary: "Set the keywords of a file: a JSON list.", Handler: a.setKeywords},
 		{Method: "PUT", Path: "/Marti/api/sync/metadata/{hash}/expiration", Summary: "Set when a file expires.", Query: []string{"expiration"}, Handler: a.setExpiration},
 		{Method: "PUT", Path: "/Marti/api/files/{hash}/metadata", Summary: "Set expiry and keywords of a file.", Query: []string{"expiration", "keywords"}, Handler: a.setSome},
 		{Method: "DELETE", Path: "/Marti/api/files/{hash}", Summary: "Delete a file.", Handler: a.deleteHash},
-	}
+	}...)
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		routes = append(routes, httpd.Route{
 			Method: method, Path: "/Marti/sync/delete", Summary: "Delete files.", Query: []string{"hash", "PrimaryKey"}, Handler: a.deleteAny,

@@ -148,6 +148,7 @@ func pack(t testing.TB, members ...member) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
+	zeros := make([]byte, 1<<20)
 	for _, m := range members {
 		h := &zip.FileHeader{Name: m.name, Method: zip.Deflate}
 		if m.mode != 0 {
@@ -157,7 +158,6 @@ func pack(t testing.TB, members ...member) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		zeros := make([]byte, 1<<20)
 		for n := m.size; n > 0; n -= len(zeros) {
 			_, _ = f.Write(zeros[:min(n, len(zeros))])
 		}

@@ -48,7 +48,7 @@ func badZip(format string, args ...any) error { return httpd.Bad("package: "+for
 // unpacks into nothing. What is no zip at all is left alone.
 func inspect(f io.ReaderAt, size int64) error {
 	tail := make([]byte, min(size, endLen+maxComment))
-	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF { //nolint:errorlint // ReadAt gives it bare
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
 		return err
 	}
 	i := bytes.LastIndex(tail, []byte(endMark))
@@ -93,7 +93,7 @@ func inspect(f io.ReaderAt, size int64) error {
 
 func readEntry(dir *bufio.Reader) (*entry, error) {
 	var b [entryLen]byte
-	if n, err := io.ReadFull(dir, b[:]); n == 0 && err == io.EOF { //nolint:errorlint // ReadFull gives it bare
+	if n, err := io.ReadFull(dir, b[:]); n == 0 && err == io.EOF {
 		return nil, io.EOF
 	} else if err != nil || string(b[:4]) != entryMark {
 		return nil, badZip("its directory is broken")

@@ -23,7 +23,7 @@ type metadata struct {
 	PrimaryKey         string
 	SubmissionDateTime string
 	SubmissionUser     string
-	CreatorUid         string //nolint:revive // as clients spell it
+	CreatorUID         string `json:"CreatorUid"`
 	Keywords           []string
 	MIMEType           string
 	Size               string
@@ -45,14 +45,14 @@ type uploaded struct {
 	SubmissionUser     string
 	PrimaryKey         string
 	Hash               string
-	CreatorUid         string //nolint:revive // as clients spell it
+	CreatorUID         string `json:"CreatorUid"`
 	Name               string
 }
 
 func metadataOf(f *blob.File) metadata {
 	m := metadata{
 		UID: f.UID, Name: f.Name, Hash: f.Hash, PrimaryKey: formatInt(f.ID), SubmissionDateTime: padded(f.Time()), SubmissionUser: f.Submitter,
-		CreatorUid: f.CreatorUID, Keywords: orEmpty(f.Keywords), MIMEType: f.MIME, Size: formatInt(f.Size), EXPIRATION: formatInt(f.Expires),
+		CreatorUID: f.CreatorUID, Keywords: orEmpty(f.Keywords), MIMEType: f.MIME, Size: formatInt(f.Size), EXPIRATION: formatInt(f.Expires),
 		Tool: f.Tool, Remarks: f.Remarks, Latitude: degrees(f.Lat), Longitude: degrees(f.Lon), Altitude: degrees(f.Alt),
 	}
 	if slices.Contains(f.Keywords, packageWord) { // ATAK puts it back

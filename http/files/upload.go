@@ -63,7 +63,7 @@ func (a *api) upload(r *httpd.Request) error {
 	m := metadataOf(&got)
 	return r.JSON(http.StatusOK, &uploaded{
 		UID: m.UID, SubmissionDateTime: m.SubmissionDateTime, Keywords: m.Keywords, MIMEType: m.MIMEType, SubmissionUser: m.SubmissionUser,
-		PrimaryKey: m.PrimaryKey, Hash: m.Hash, CreatorUid: m.CreatorUid, Name: got.Name,
+		PrimaryKey: m.PrimaryKey, Hash: m.Hash, CreatorUID: m.CreatorUID, Name: got.Name,
 	})
 }
 

@@ -76,7 +76,12 @@ func (f *File) check() error {
 	f.Keywords, f.Groups = set(f.Keywords), set(f.Groups)
 	var errs []error
 	for _, t := range []struct{ field, text string }{
-		{"uid", f.UID}, {"name", f.Name}, {"mime", f.MIME}, {"creatorUid", f.CreatorUID}, {"tool", f.Tool}, {"remarks", f.Remarks},
+		{"uid", f.UID},
+		{"name", f.Name},
+		{"mime", f.MIME},
+		{"creatorUid", f.CreatorUID},
+		{"tool", f.Tool},
+		{"remarks", f.Remarks},
 		{"keywords", strings.Join(f.Keywords, "")},
 	} {
 		if len(t.text) > maxText || !utf8.ValidString(t.text) || strings.ContainsRune(t.text, 0) {
