@@ -82,7 +82,7 @@ func TestPackageForAContact(t *testing.T) {
 	certs["bob"].want(200, "GET", "https", path, "", "")
 
 	// Limits hold from the next upload on, and clients are told.
-	w.takd("config", "set", "files.max_upload=1MiB", "files.quota_user=100GiB")
+	w.takd("config", "set", "files.max_upload=1048576", "files.quota_user=100GiB")
 	if got := certs["bob"].want(200, "GET", "https", "/files/api/config", "", ""); got != `{"uploadSizeLimit":1}` {
 		t.Errorf("files/api/config: %s", got)
 	}

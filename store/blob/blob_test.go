@@ -381,6 +381,10 @@ func TestSweep(t *testing.T) {
 	if n, _ := p.Count(t.Context(), blob.Viewer{Admin: true}, blob.Query{}); n != 1 {
 		t.Errorf("%d rows left of 1", n)
 	}
+	p.must("ann", "whole", blob.File{Name: "again"})
+	if got := p.read(whole.Hash); got != "whole" {
+		t.Errorf("uploaded again: %q", got)
+	}
 }
 
 func TestSize(t *testing.T) {

@@ -152,6 +152,10 @@ func (u *Upload) Keep(ctx context.Context, f File) (File, error) {
 	s.mu.Lock()
 	fresh := s.known[h] == nil
 	s.mu.Unlock()
+	if !fresh { // it is there already, unless somebody removed it behind our back
+		_, err := os.Lstat(s.path(h))
+		fresh = err != nil
+	}
 	if fresh {
 		if err := os.Rename(u.f.Name(), s.path(h)); err != nil {
 			return File{}, fmt.Errorf("keep upload: %w", err)
