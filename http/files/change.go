@@ -22,22 +22,22 @@ func (a *api) own(r *httpd.Request, hash string) ([]int64, error) {
 }
 
 func (a *api) owned(r *httpd.Request, q blob.Query) ([]int64, error) {
-	v := viewer(r)
-	files, err := a.Store.Find(r, v, q)
+	q.Own = true
+	files, err := a.Store.Find(r, viewer(r), q)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
-		return nil, httpd.NotFound("Not Found: no such file")
-	}
-	var ids []int64
-	for i := range files {
-		if v.Owns(&files[i]) {
-			ids = append(ids, files[i].ID)
+		q.Own = false
+		f, err := a.Store.First(r, viewer(r), q)
+		if err != nil {
+			return nil, refused(err)
 		}
+		return nil, httpd.Forbidden("Access is denied: the file is %.64q's", f.Submitter)
 	}
-	if len(ids) == 0 {
-		return nil, httpd.Forbidden("Access is denied: the file is %.64q's", files[0].Submitter)
+	ids := make([]int64, 0, len(files))
+	for i := range files {
+		ids = append(ids, files[i].ID)
 	}
 	return ids, nil
 }

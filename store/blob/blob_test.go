@@ -250,6 +250,26 @@ func TestWhoSees(t *testing.T) {
 	}
 }
 
+// The name of a removed user may be given to somebody else, and his files not.
+func TestNameOfARemovedUser(t *testing.T) {
+	p := open(t, t.TempDir())
+	p.must("ann", "old", blob.File{Name: "old", Submitted: 1000})
+	ann := blob.Viewer{User: "ann"}
+	for created, want := range map[int]int{500: 1, 2000: 0} {
+		if _, err := p.db.Exec("DELETE FROM users; INSERT INTO users (name, role, hash, disabled, created_at, updated_at) VALUES ('ann', 'user', '', FALSE, ?, 0)", created); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []blob.Query{{}, {Own: true}} {
+			if n, err := p.Count(t.Context(), ann, q); n != want || err != nil {
+				t.Errorf("created at %d: %d files, %v; want %d", created, n, err, want)
+			}
+		}
+	}
+	if n, _ := p.Count(t.Context(), blob.Viewer{Admin: true}, blob.Query{Own: true}); n != 1 {
+		t.Error("an administrator may no longer change it")
+	}
+}
+
 func TestHostileFields(t *testing.T) {
 	p := open(t, t.TempDir())
 	p.must("ann", "first", blob.File{Name: "../../x"}) // a name is never a path

@@ -19,8 +19,9 @@ type Viewer struct {
 	Groups []string // that it receives from
 }
 
-// Owns reports whether v may change or delete f.
-func (v Viewer) Owns(f *File) bool { return v.Admin || f.Submitter == v.User }
+// own is the condition that a file is the viewer's. The name of a removed user
+// may be given to somebody else: what was uploaded before that is not his.
+const own = "(file.submitter = ? AND file.submitted_at >= COALESCE((SELECT u.created_at FROM users AS u WHERE u.name = ?), 0))"
 
 // Query says which files are wanted. Zero fields do not narrow it.
 type Query struct {
@@ -40,6 +41,7 @@ type Query struct {
 	MinAlt     *float64
 	MaxAlt     *float64
 
+	Own         bool // only what the viewer may change and delete
 	OldestFirst bool
 	Limit       int // 0: all
 	Offset      int
@@ -140,10 +142,10 @@ func (s *Store) where(sel *bun.SelectQuery, v Viewer, q Query) *bun.SelectQuery 
 	}
 	switch {
 	case v.Admin:
-	case len(v.Groups) == 0:
-		sel = sel.Where("file.submitter = ?", v.User)
+	case len(v.Groups) == 0 || q.Own:
+		sel = sel.Where(own, v.User, v.User)
 	default:
-		sel = sel.Where("(file.submitter = ? OR EXISTS (SELECT 1 FROM file_groups AS g WHERE g.file_id = file.id AND g.group_name IN (?)))", v.User, bun.List(v.Groups))
+		sel = sel.Where("("+own+" OR EXISTS (SELECT 1 FROM file_groups AS g WHERE g.file_id = file.id AND g.group_name IN (?)))", v.User, v.User, bun.List(v.Groups))
 	}
 	return sel
 }
