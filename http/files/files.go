@@ -1,5 +1,6 @@
 // Package files is the API by which clients exchange files and data packages:
-// /Marti/sync and its newer forms.
+// /Marti/sync and its newer forms. It also serves what operators and clients lay
+// down for others: device profiles, and video connections.
 //
 // Bodies are streamed between the connection and the store; none is held in
 // memory. Who asks sees what is in a group that he receives from, and what he
@@ -20,11 +21,13 @@ import (
 
 	"takd/http/httpd"
 	"takd/store/blob"
+	"takd/store/video"
 )
 
 // Deps is what the API needs.
 type Deps struct {
 	Store    *blob.Store
+	Videos   *video.Store
 	Profiles string // directory of device profiles; need not exist
 	Audit    func(ctx context.Context, actor, action, detail string) error
 	Log      *slog.Logger
@@ -44,7 +47,7 @@ const anyBody = 1 << 50
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.profiles())
+	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.profiles(), a.videoRoutes())
 }
 
 // on completes the rows of one chapter.

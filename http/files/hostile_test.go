@@ -223,17 +223,21 @@ func TestNoLeaks(t *testing.T) {
 	secret := []byte("secret bytes")
 	hash, none := s.pack("ann", "secret-name", secret, "&keyword=missionpackage&keyword=secretword"), hashOf([]byte("never"))
 	s.want(200, "", "ann", "POST", "/Marti/sync/upload?name=secret-name&uid=SECRET", "secret bytes")
-	before := s.do("ann", "GET", "/Marti/api/sync/search", nil).body
+	s.want(200, "", "ann", "POST", "/Marti/api/video", `{"videoConnections":[{"uuid":"SECRET","alias":"secret video","feeds":[{"url":"rtsp://secret/1"}]}]}`)
+	before := s.do("ann", "GET", "/Marti/api/sync/search", nil).body + s.do("ann", "GET", "/Marti/api/video", nil).body
 	ask := func(row, hash, uid, id string) answer {
 		method, path, _ := strings.Cut(row, " ")
-		path = strings.ReplaceAll(path, "{hash}", hash)
+		path = strings.ReplaceAll(strings.ReplaceAll(path, "{hash}", hash), "{uid}", uid)
 		body := "public"
 		if strings.HasSuffix(path, "/keywords") {
 			body = `["k"]`
 		}
 		path += "?hash=" + hash
 		if method == "GET" || method == "DELETE" {
-			path += "&uid=" + uid + "&PrimaryKey=" + id
+			path += "&uid=" + uid + "&id=" + uid + "&PrimaryKey=" + id
+		}
+		if method == "PUT" && strings.Contains(path, "/video/") {
+			body = `{"alias":"mine now"}`
 		}
 		return s.do("red", method, path+"&expiration=4100000000&missionPackage=true", strings.NewReader(body))
 	}
@@ -258,7 +262,7 @@ func TestNoLeaks(t *testing.T) {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
-	if after := s.do("ann", "GET", "/Marti/api/sync/search", nil).body; after != before {
+	if after := s.do("ann", "GET", "/Marti/api/sync/search", nil).body + s.do("ann", "GET", "/Marti/api/video", nil).body; after != before {
 		t.Errorf("changed by a stranger:\n%s\n%s", before, after)
 	}
 	// The same bytes of his own: he gets his, and nothing of hers.

@@ -45,3 +45,12 @@ CREATE TABLE file_counter (
     last BIGINT NOT NULL
 );
 INSERT INTO file_counter (one, last) VALUES (1, 0);
+
+-- Video connections: where a stream is to be had, and who sees that.
+CREATE TABLE videos (
+    uid        TEXT   NOT NULL PRIMARY KEY,
+    owner      TEXT   NOT NULL,
+    groups     TEXT   NOT NULL, -- a JSON list
+    body       TEXT   NOT NULL, -- JSON, as the API has it
+    created_at BIGINT NOT NULL
+);

@@ -21,6 +21,7 @@ import (
 	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/video"
 )
 
 // identities lets the HTTP faces ask the store who calls.
@@ -186,7 +187,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Live: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), files.Routes(files.Deps{
-		Store: s.blobs, Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
+		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
 	}))
 }
 
