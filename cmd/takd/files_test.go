@@ -81,6 +81,16 @@ func TestPackageForAContact(t *testing.T) {
 	w.connect("bob", bobCert).receives("offer-2")
 	certs["bob"].want(200, "GET", "https", path, "", "")
 
+	resp, err := http.Get("http://" + w.srv.Status().Listeners["ops"] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || !strings.Contains(string(metrics), "takd_files 1\ntakd_files_bytes 500000\n") {
+		t.Errorf("metrics: %v, %.2000s", err, metrics)
+	}
+
 	// Limits hold from the next upload on, and clients are told.
 	w.takd("config", "set", "files.max_upload=1048576", "files.quota_user=100GiB")
 	if got := certs["bob"].want(200, "GET", "https", "/files/api/config", "", ""); got != `{"uploadSizeLimit":1}` {

@@ -149,7 +149,12 @@ func TestDelete(t *testing.T) {
 	s.want(200, "", "boss", "DELETE", "/Marti/api/files/"+hash, "")
 	s.want(200, "", "boss", "DELETE", "/Marti/api/files/none", "")
 	s.want(404, "", "ann", "GET", "/Marti/sync/content?hash="+hash, "")
-	s.pack("ann", "p", []byte("two"), "")
+	two := s.pack("ann", "p", []byte("two"), "")
+	// A page elsewhere that has the browser of a logged-in user follow a link.
+	s.want(403, "X-Requested-With", "", "GET", "/Marti/sync/delete?hash="+two, "", "Cookie: access_token=ann")
+	if got := s.do("ann", "HEAD", "/Marti/sync/delete?hash="+two, nil); got.status != 400 || s.count() != 1 {
+		t.Errorf("HEAD: %d", got.status)
+	}
 	s.want(200, "Deleted: 1", "ann", "DELETE", "/Marti/sync/delete?PrimaryKey=6&primarykey=99", "")
 	s.want(400, "", "ann", "DELETE", "/Marti/sync/delete", "")
 	if own, total := s.store.Usage("ann"); s.count() != 0 || own != 0 || total != 0 {

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -188,6 +189,17 @@ func (s *Store) Usage(user string) (own, total Size) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.users[user], s.total
+}
+
+// WriteMetrics writes how much there is, in the Prometheus text format.
+func (s *Store) WriteMetrics(w io.Writer) {
+	s.mu.Lock()
+	files, total, coming := len(s.known), s.total, s.coming
+	s.mu.Unlock()
+	_, _ = fmt.Fprintf(w, "takd_files %d\ntakd_files_bytes %d\ntakd_files_bytes_reserved %d\n", files, int64(total), int64(coming))
+	if free, err := s.free(); err == nil {
+		_, _ = fmt.Fprintf(w, "takd_files_disk_free_bytes %d\n", int64(free))
+	}
 }
 
 // Open opens the bytes of a file. Whoever deletes it meanwhile does not disturb the reader.
