@@ -128,7 +128,9 @@ func (s *Server) answer(r *Request, route *Route) {
 		unread(r.RequestCtx)
 	}
 	if err == nil {
-		err = route.Handler(r)
+		if err = route.Handler(r); err != nil && route.Stream && r.Request.IsBodyStream() {
+			unread(r.RequestCtx) // nobody wants the rest
+		}
 	}
 	if err != nil {
 		s.refuse(r, err)

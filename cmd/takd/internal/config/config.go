@@ -22,6 +22,7 @@ import (
 	"takd/http/enroll"
 	"takd/http/httpd"
 	"takd/netcore"
+	"takd/store/blob"
 )
 
 // Errors that the package wraps what it finds in.
@@ -38,6 +39,7 @@ type Config struct {
 	Server    Server          `yaml:"server"`
 	Messaging netcore.Options `yaml:"messaging"`
 	API       API             `yaml:"api"`
+	Files     blob.Options    `yaml:"files"`
 	Log       Log             `yaml:"log"`
 	Ops       Ops             `yaml:"ops"`
 }
@@ -138,6 +140,7 @@ func (c Config) WithDefaults() Config {
 	}
 	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
 	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
+	c.Files = c.Files.WithDefaults()
 	if c.Log.Level == "" {
 		c.Log.Level = "info"
 	}
@@ -156,7 +159,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports every bad field at once. It looks at c with its defaults.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
-	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate()}
+	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate(), c.Files.Validate()}
 	bad := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
 	}

@@ -15,11 +15,14 @@ import (
 	"takd/cmd/takd/internal/config"
 	"takd/http/admin"
 	"takd/http/enroll"
+	"takd/http/files"
 	"takd/http/httpd"
 	"takd/http/marti"
 	"takd/store/auth"
+	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/video"
 )
 
 // identities lets the HTTP faces ask the store who calls.
@@ -184,9 +187,6 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 	return func() *tls.Config { return config }
 }
 
-// maxUpload is the size of files, in MB, that clients are told.
-const maxUpload = 400
-
 //go:generate go test . -run ^TestAPIDocument$ -update
 
 // routes is the whole table.
@@ -197,9 +197,11 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
 		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
-		Upload: func() int { return maxUpload },
+		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
+	}), files.Routes(files.Deps{
+		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
 	}))
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 
@@ -19,6 +20,9 @@ type logs struct {
 	opts  config.Log
 	level slog.LevelVar
 	file  *lumberjack.Logger
+
+	mu     sync.Mutex
+	closed bool
 }
 
 func openLogs(data string, also io.Writer, o config.Log) (*logs, error) {
@@ -30,9 +34,9 @@ func openLogs(data string, also io.Writer, o config.Log) (*logs, error) {
 	l := &logs{opts: o, file: &lumberjack.Logger{
 		Filename: filepath.Join(dir, "takd.log"), MaxSize: o.MaxSize, MaxBackups: o.Keep,
 	}}
-	var w io.Writer = l.file
+	var w io.Writer = untilClosed{l}
 	if also != nil {
-		w = io.MultiWriter(l.file, also)
+		w = io.MultiWriter(w, also)
 	}
 	l.setLevel(o.Level)
 	l.Logger = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &l.level}))
@@ -46,4 +50,22 @@ func (l *logs) setLevel(name string) {
 }
 
 // Close closes the file.
-func (l *logs) Close() error { return l.file.Close() }
+func (l *logs) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	return l.file.Close()
+}
+
+// untilClosed drops what is said later: the file would be opened once more.
+type untilClosed struct{ *logs }
+
+// Write implements io.Writer.
+func (l untilClosed) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return len(b), nil
+	}
+	return l.file.Write(b)
+}

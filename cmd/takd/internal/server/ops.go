@@ -34,6 +34,7 @@ func listenOps(addr string, s *Server) (*ops, error) {
 		if s.api != nil {
 			s.api.WriteMetrics(w)
 		}
+		s.blobs.WriteMetrics(w)
 		metrics.WriteProcessMetrics(w)
 		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
 	})

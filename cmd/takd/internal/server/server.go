@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/blob"
 	"takd/store/contact"
 )
 
@@ -68,6 +70,7 @@ type Server struct {
 	store   *store.Store
 	engine  *netcore.Engine
 	contact *contact.Store
+	blobs   *blob.Store
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -257,9 +260,15 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 		return nil, err
 	}
 	s.contact = contact.New(s.store.Meta)
+	s.blobs, err = blob.Open(ctx, s.store.Meta, filepath.Join(s.opts.Data, "blob"), func() blob.Options { return s.cfg.Current().Files }, s.log)
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	expire := startExpirer(ctx, s.blobs, s.log)
 	renew := startRenewer(ctx, s.store, s.log)
 	return func(context.Context) error {
 		renew.stop()
+		expire.stop()
 		return s.store.Close()
 	}, nil
 }
