@@ -11,10 +11,14 @@ COUNT         ?= 6
 BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run build test race lint gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build test race lint gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
+	@.ci/engine --try
 	./bin/takd run --init --data $(DATA)
+
+engine: ## fetch the history engine (ClickHouse's library) into the user's cache
+	@.ci/engine
 
 build: ## build bin/takd and bin/takload
 	$(BUILD) -o bin/ ./cmd/takd ./bench/takload
@@ -24,14 +28,14 @@ demo: build ## simulated clients walk and chat on the server that make run start
 	@test -f $(DATA)/demo/demo.pem || ./bin/takd cert issue demo --out $(DATA)/demo --data $(DATA)
 	./bin/takload demo --clients $(CLIENTS) --certs $(DATA)/demo $(if $(ADDR),--addr $(ADDR))
 
-test: ## everything CI checks: build, vet, lint, tests with the race detector
+test: engine ## everything CI checks: build, vet, lint, tests with the race detector
 	go build ./...
 	go vet ./...
 	$(MAKE) --no-print-directory lint
 	go test -race ./...
 	go test -run 'Allocate' ./cot/... ./netcore/... # the race detector allocates by itself
 
-race: ## tests with the race detector only
+race: engine ## tests with the race detector only
 	go test -race -count=1 ./...
 
 lint: ## golangci-lint, the pinned version
