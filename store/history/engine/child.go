@@ -40,7 +40,7 @@ func (e *Engine) supervise(ctx context.Context) {
 		if failed >= giveUp || errors.Is(err, errNoLibrary) {
 			name = Unavailable
 		}
-		if s := e.State(); s.Name != name || s.Reason != err.Error() {
+		if s := e.now(); s.Name != name || s.Reason != err.Error() {
 			e.log.Warn("history engine ended", "state", name, "error", err, "next_try", wait)
 		}
 		e.set(name, err.Error(), 0)
@@ -82,7 +82,7 @@ func (e *Engine) run(ctx context.Context) (ready bool, err error) {
 		return false, fmt.Errorf("start engine: %w", err)
 	}
 	pid := cmd.Process.Pid
-	if s := e.State(); s.Name != Unavailable { // it stays that until it answers
+	if s := e.now(); s.Name != Unavailable { // it stays that until it answers
 		e.set(Starting, "", pid)
 	}
 	answers, ended := make(chan struct{}), make(chan error, 1)

@@ -120,13 +120,18 @@ func Start(o Options) (*Engine, error) {
 
 // State returns how the engine is now.
 func (e *Engine) State() State {
-	e.mu.Lock()
-	s := e.state
-	e.mu.Unlock()
+	s := e.now()
 	if s.PID != 0 {
 		s.Memory = resident(s.PID, "VmRSS:")
 	}
 	return s
+}
+
+// now is State without a look at the child.
+func (e *Engine) now() State {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state
 }
 
 // Changed returns a channel that is closed when the state changes next.
@@ -141,7 +146,7 @@ func (e *Engine) Changed() <-chan struct{} {
 func (e *Engine) Wait(ctx context.Context) error {
 	for {
 		changed := e.Changed()
-		switch s := e.State(); s.Name {
+		switch s := e.now(); s.Name {
 		case Ready:
 			return nil
 		case Unavailable, Stopped:
@@ -150,7 +155,7 @@ func (e *Engine) Wait(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return errors.Join(e.State().err(), ctx.Err())
+			return errors.Join(e.now().err(), ctx.Err())
 		}
 	}
 }
@@ -164,7 +169,7 @@ func (s State) err() error {
 
 // Dial connects to the engine; it is made for clickhouse.Options.DialContext.
 func (e *Engine) Dial(ctx context.Context, _ string) (net.Conn, error) {
-	if s := e.State(); s.Name != Ready {
+	if s := e.now(); s.Name != Ready {
 		return nil, s.err()
 	}
 	var d net.Dialer
@@ -184,7 +189,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if s := e.State(); s.PID != 0 {
+	if s := e.now(); s.PID != 0 {
 		kill(s.PID)
 	}
 	<-e.done
@@ -203,4 +208,12 @@ func (e *Engine) set(name, reason string, pid int) {
 	e.state.Name, e.state.Reason, e.state.PID, e.state.Since = name, reason, pid, time.Now()
 	close(e.changed)
 	e.changed = make(chan struct{})
+}
+
+// Available returns why the engine does not answer, or nil.
+func (e *Engine) Available() error {
+	if s := e.now(); s.Name != Ready {
+		return s.err()
+	}
+	return nil
 }

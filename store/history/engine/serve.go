@@ -97,12 +97,29 @@ type server struct {
 	idle    chan *conn // connections that nobody uses
 	killer  chan *conn // holds the one that ends queries
 	tag     tags
+	lock    *os.File // held as long as this process lives
+}
+
+// lock keeps a second engine off the data: the one of a takd that was killed may
+// still be about to end.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock engine: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another engine works on the data: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 func start(o ServeOptions) (_ *server, err error) {
 	s := &server{
 		inserts: filepath.Join(o.Dir, "inserts"),
 		idle:    make(chan *conn, connections), killer: make(chan *conn, 1),
+	}
+	if s.lock, err = lock(filepath.Join(o.Dir, "lock")); err != nil {
+		return nil, err
 	}
 	if err := os.RemoveAll(s.inserts); err != nil {
 		return nil, fmt.Errorf("engine directory: %w", err)
