@@ -54,7 +54,7 @@ func newGroup(id uint64, events []*Event, bytes int64) *group {
 }
 
 // stored are the columns of an insert, in the order of columnar.
-const stored = "batch, server_time, time, start, stale, uid, callsign, type, how, lat, lon, hae, ce, le, speed, course, " +
+const stored = "batch, server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
 	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"
 
 // send inserts a batch.
@@ -111,29 +111,32 @@ func column[T any](rows []*Event, get func(*Event) T) []T {
 func (b *batch) columnar() []any {
 	r := b.Rows
 	text := func(get func(*Event) string) []string { return column(r, func(e *Event) string { return get(e) }) }
-	number := func(get func(*Event) float64) []float32 {
-		return column(r, func(e *Event) float32 { return float32(get(e)) })
+	number := func(unit float64, get func(*Event) float64) []int32 {
+		return column(r, func(e *Event) int32 { return scaled(get(e), unit) })
 	}
-	when := func(get func(*Event) time.Time) []time.Time {
-		return column(r, func(e *Event) time.Time { return storable(get(e)) })
+	apart := func(get func(*Event) (from, to time.Time)) []int64 {
+		return column(r, func(e *Event) int64 {
+			from, to := get(e)
+			return storable(to).UnixMilli() - storable(from).UnixMilli()
+		})
 	}
 	return []any{
 		column(r, func(*Event) uint64 { return b.ID }),
-		when(func(e *Event) time.Time { return e.Received }),
-		when(func(e *Event) time.Time { return e.Time }),
-		when(func(e *Event) time.Time { return e.Start }),
-		when(func(e *Event) time.Time { return e.Stale }),
+		column(r, func(e *Event) time.Time { return storable(e.Received) }),
+		apart(func(e *Event) (from, to time.Time) { return e.Time, e.Received }),
+		apart(func(e *Event) (from, to time.Time) { return e.Time, e.Start }),
+		apart(func(e *Event) (from, to time.Time) { return e.Time, e.Stale }),
 		text(func(e *Event) string { return e.UID }),
 		text(func(e *Event) string { return e.Callsign }),
 		text(func(e *Event) string { return e.Type }),
 		text(func(e *Event) string { return e.How }),
-		column(r, func(e *Event) int32 { return fixed(e.Lat) }),
-		column(r, func(e *Event) int32 { return fixed(e.Lon) }),
-		number(func(e *Event) float64 { return e.HAE }),
-		number(func(e *Event) float64 { return e.CE }),
-		number(func(e *Event) float64 { return e.LE }),
-		number(func(e *Event) float64 { return e.Speed }),
-		number(func(e *Event) float64 { return e.Course }),
+		number(degree, func(e *Event) float64 { return e.Lat }),
+		number(degree, func(e *Event) float64 { return e.Lon }),
+		number(deci, func(e *Event) float64 { return e.HAE }),
+		number(deci, func(e *Event) float64 { return e.CE }),
+		number(deci, func(e *Event) float64 { return e.LE }),
+		number(centi, func(e *Event) float64 { return e.Speed }),
+		number(deci, func(e *Event) float64 { return e.Course }),
 		text(func(e *Event) string { return e.Team }),
 		text(func(e *Event) string { return e.Role }),
 		column(r, func(e *Event) []string { return e.Groups }),
@@ -150,16 +153,15 @@ func (b *batch) columnar() []any {
 }
 
 var (
-	earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(2299, 12, 31, 0, 0, 0, 0, time.UTC)
+	earliest = time.Unix(0, 0).UTC()
+	latest   = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// storable keeps a time that a client made up within what the database takes.
+// storable keeps a time that a client made up within what the database takes, and
+// time.Duration between any two.
 func storable(t time.Time) time.Time {
 	switch {
-	case t.IsZero():
-		return time.Unix(0, 0).UTC()
-	case t.Before(earliest):
+	case t.Before(earliest): // the zero time as well
 		return earliest
 	case t.After(latest):
 		return latest

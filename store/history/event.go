@@ -24,14 +24,14 @@ type Event struct {
 	Table    string    // one of Tables
 	Received time.Time // by this server; partitions and order go by it
 
-	Time, Start, Stale time.Time // as the event says
+	Time, Start, Stale time.Time // as the event says, to the millisecond
 
 	UID, Callsign string
 	Type, How     string // of Endpoints: Connected or Disconnected, and why
 
 	Lat, Lon      float64 // degrees
-	HAE, CE, LE   float64 // metres, or Unknown
-	Speed, Course float64 // metres a second and degrees, or Unknown
+	HAE, CE, LE   float64 // metres, or Unknown; kept to 0.1
+	Speed, Course float64 // metres a second to 0.01 and degrees to 0.1, or Unknown
 
 	Team, Role string
 	Groups     []string // that the sender sent to
@@ -59,14 +59,22 @@ func (e *Event) size() int64 {
 	return int64(n)
 }
 
-// degree is how many units of a stored coordinate make one: about 1 cm each.
-const degree = 1e7
+// How many units of a stored number make one.
+const (
+	degree = 1e7 // about 1 cm each
+	deci   = 10
+	centi  = 100
+)
 
-// fixed turns degrees into what is stored.
-func fixed(deg float64) int32 {
-	v := math.Round(deg * degree)
-	if !(v >= math.MinInt32 && v <= math.MaxInt32) { // NaN as well
+// scaled turns a number into what is stored; what is none becomes 0, what is too
+// large Unknown.
+func scaled(v, unit float64) int32 {
+	v = math.Round(v * unit)
+	switch {
+	case math.IsNaN(v):
 		return 0
+	case v < math.MinInt32 || v > math.MaxInt32:
+		return int32(min(Unknown*unit, math.MaxInt32))
 	}
 	return int32(v)
 }

@@ -98,7 +98,7 @@ func (s *Store) connection() *clickhouse.Options {
 			ReadTimeout: time.Hour,
 		}
 	}
-	o, err := clickhouse.ParseDSN(s.opts.Mode)
+	o, err := parseDSN(s.opts.Mode)
 	if err != nil { // Validate has seen it
 		return &clickhouse.Options{}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,10 @@ const patience = 60 * time.Second
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.Command {
 		os.Exit(child(os.Args[2:]))
+	}
+	if len(os.Args) > 5 && os.Args[1] == recordCommand {
+		first, _ := strconv.Atoi(os.Args[5])
+		os.Exit(recorder(os.Args[2], os.Args[3], os.Args[4], first))
 	}
 	os.Exit(m.Run())
 }

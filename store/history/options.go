@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func (o Options) Validate() error {
 	if o.Mode != Off && o.Mode != Embedded {
 		if !strings.Contains(o.Mode, "://") {
 			bad("mode %q: want off, embedded or a DSN", o.Mode)
-		} else if _, err := clickhouse.ParseDSN(o.Mode); err != nil {
+		} else if _, err := parseDSN(o.Mode); err != nil {
 			bad("mode: the DSN cannot be read") // the error may show the password
 		}
 	}
@@ -102,4 +103,15 @@ func (o Options) Validate() error {
 		bad("partition %q: want day or hour", o.Partition)
 	}
 	return errors.Join(errs...)
+}
+
+// parseDSN reads a DSN. https says by itself that the connection is secure.
+func parseDSN(dsn string) (*clickhouse.Options, error) {
+	if u, err := url.Parse(dsn); err == nil && u.Scheme == "https" && !u.Query().Has("secure") {
+		q := u.Query()
+		q.Set("secure", "true")
+		u.RawQuery = q.Encode()
+		dsn = u.String()
+	}
+	return clickhouse.ParseDSN(dsn)
 }

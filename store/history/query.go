@@ -66,11 +66,11 @@ func (q Query) where() (sql string, args []any, err error) {
 		if !(b.South <= b.North && b.South >= -90 && b.North <= 90 && math.Abs(b.West) <= 180 && math.Abs(b.East) <= 180) {
 			return "", nil, fmt.Errorf("%w: box %v", ErrInvalid, *b)
 		}
-		add("lat >= ? AND lat <= ?", fixed(b.South), fixed(b.North))
+		add("lat >= ? AND lat <= ?", scaled(b.South, degree), scaled(b.North, degree))
 		if b.West <= b.East {
-			add("lon >= ? AND lon <= ?", fixed(b.West), fixed(b.East))
+			add("lon >= ? AND lon <= ?", scaled(b.West, degree), scaled(b.East, degree))
 		} else {
-			add("(lon >= ? OR lon <= ?)", fixed(b.West), fixed(b.East))
+			add("(lon >= ? OR lon <= ?)", scaled(b.West, degree), scaled(b.East, degree))
 		}
 	}
 	if v := q.Viewer; v != nil {
@@ -96,7 +96,7 @@ func named(list []string) []string {
 func seconds(t time.Time) int64 { return min(max(t.Unix(), 0), math.MaxUint32) }
 func millis(t time.Time) int64  { return seconds(t)*1000 + int64(t.Nanosecond())/1e6 }
 
-const fetched = "server_time, time, start, stale, uid, callsign, type, how, lat, lon, hae, ce, le, speed, course, " +
+const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
 	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"
 
 // Query calls fn with each event that is asked for, in order of receipt, as they
@@ -159,19 +159,22 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 
 func (e *Event) scan(rows driver.Rows) error {
 	var (
-		lat, lon                    int32
-		hae, ce, le, speed, course float32
-		raw                         string
+		lag, start, stale                int64
+		lat, lon, hae, ce, le, v, course int32
+		raw                              string
 	)
-	err := rows.Scan(&e.Received, &e.Time, &e.Start, &e.Stale, &e.UID, &e.Callsign, &e.Type, &e.How, &lat, &lon,
-		&hae, &ce, &le, &speed, &course, &e.Team, &e.Role, &e.Groups, &e.User, &e.Sender, &e.Source,
+	err := rows.Scan(&e.Received, &lag, &start, &stale, &e.UID, &e.Callsign, &e.Type, &e.How, &lat, &lon,
+		&hae, &ce, &le, &v, &course, &e.Team, &e.Role, &e.Groups, &e.User, &e.Sender, &e.Source,
 		&e.Dests, &e.Flow, &e.Mission, &e.Room, &e.Text, &raw)
 	if err != nil {
 		return err
 	}
 	e.Lat, e.Lon = float64(lat)/degree, float64(lon)/degree
-	e.HAE, e.CE, e.LE = float64(hae), float64(ce), float64(le)
-	e.Speed, e.Course = float64(speed), float64(course)
+	e.HAE, e.CE, e.LE = float64(hae)/deci, float64(ce)/deci, float64(le)/deci
+	e.Speed, e.Course = float64(v)/centi, float64(course)/deci
+	e.Time = e.Received.Add(-time.Duration(lag) * time.Millisecond)
+	e.Start = e.Time.Add(time.Duration(start) * time.Millisecond)
+	e.Stale = e.Time.Add(time.Duration(stale) * time.Millisecond)
 	e.Raw = []byte(raw)
 	return nil
 }

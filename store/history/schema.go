@@ -22,25 +22,31 @@ const schemaTable = `CREATE TABLE IF NOT EXISTS takd_schema (
 
 // columns is the shape of every table; a column that a class of data does not use
 // takes no room. Neighbours in the order are reports of one uid, so most columns
-// repeat or change little: that is what the codecs are for.
+// repeat or change little: that is what the codecs are for. For the same reason
+// times are kept by their distance in milliseconds (time to server_time, start and
+// stale to time), and numbers as no more digits than mean something; the event has
+// them all. Coordinates are in 1e-7 degrees.
 const columns = `
 	batch UInt64 CODEC(Delta, ZSTD(1)),
 	bucket DateTime('UTC') MATERIALIZED toStartOfInterval(server_time, INTERVAL 10 MINUTE) CODEC(DoubleDelta, ZSTD(1)),
 	server_time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-	time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-	start DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-	stale DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+	lag Int64 CODEC(Delta, ZSTD(1)),
+	start_after Int64 CODEC(ZSTD(1)),
+	stale_after Int64 CODEC(ZSTD(1)),
+	time DateTime64(3, 'UTC') ALIAS server_time - toIntervalMillisecond(lag),
+	start DateTime64(3, 'UTC') ALIAS time + toIntervalMillisecond(start_after),
+	stale DateTime64(3, 'UTC') ALIAS time + toIntervalMillisecond(stale_after),
 	uid String CODEC(ZSTD(1)),
 	callsign String CODEC(ZSTD(1)),
 	type LowCardinality(String),
 	how LowCardinality(String),
 	lat Int32 CODEC(Delta, ZSTD(1)),
 	lon Int32 CODEC(Delta, ZSTD(1)),
-	hae Float32 CODEC(ZSTD(1)),
-	ce Float32 CODEC(ZSTD(1)),
-	le Float32 CODEC(ZSTD(1)),
-	speed Float32 CODEC(ZSTD(1)),
-	course Float32 CODEC(ZSTD(1)),
+	hae_dm Int32 CODEC(Delta, ZSTD(1)),
+	ce_dm Int32 CODEC(ZSTD(1)),
+	le_dm Int32 CODEC(ZSTD(1)),
+	speed_cms Int32 CODEC(Delta, ZSTD(1)),
+	course_ddeg Int32 CODEC(Delta, ZSTD(1)),
 	team LowCardinality(String),
 	role LowCardinality(String),
 	groups Array(LowCardinality(String)),

@@ -304,13 +304,6 @@ func (s *spool) setAside(id uint64) {
 	}
 }
 
-// lost counts rows that could not be kept.
-func (s *spool) lost(rows int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dropped += uint64(rows)
-}
-
 func (s *spool) stats() SpoolStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

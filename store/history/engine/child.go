@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,8 +63,9 @@ func (e *Engine) run(ctx context.Context) (ready bool, err error) {
 	} else if _, err := os.Stat(lib); err != nil {
 		return false, fmt.Errorf("%w: %w", errNoLibrary, err)
 	}
-	args := append(e.opts.Command[1:len(e.opts.Command):len(e.opts.Command)],
-		"--lib", lib, "--dir", e.opts.Dir, "--socket", e.opts.Socket, "--memory", strconv.FormatInt(e.opts.Memory, 10))
+	args := slices.Concat(e.opts.Command[1:], []string{
+		"--lib", lib, "--dir", e.opts.Dir, "--socket", e.opts.Socket, "--memory", strconv.FormatInt(e.opts.Memory, 10),
+	})
 	cmd := exec.Command(e.opts.Command[0], args...) //nolint:gosec // this program, or what a test runs
 	// A group of its own: Ctrl-C is for the parent, which still has to flush.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -125,7 +127,7 @@ func (e *Engine) watch(ctx context.Context, pid int, answers <-chan struct{}, en
 		case <-tick.C:
 			if used := resident(pid, "RssAnon:"); used > e.opts.Memory {
 				kill(pid)
-				<-ended
+				_ = <-ended // by that
 				return ready, fmt.Errorf("engine took %d MiB of memory, %d are allowed", used>>20, e.opts.Memory>>20)
 			}
 		case <-ctx.Done():

@@ -25,6 +25,7 @@ type ServeOptions struct {
 const (
 	connections = 6                // queries at one time
 	closeLimit  = 5 * time.Second  // for queries under way, when it ends
+	lockLimit   = 20 * time.Second // for an engine before it to end
 	headerLimit = 10 * time.Second // for a request to arrive
 	maxInsert   = 1 << 30          // bytes of one insert
 )
@@ -34,7 +35,12 @@ const (
 func Serve(o ServeOptions, in io.Reader, out io.Writer) (err error) {
 	// The parent says when to end; a signal for the whole group is its to handle.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	s, err := start(o)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, in)
+	}()
+	s, err := start(o, gone)
 	if err != nil {
 		return err
 	}
@@ -51,11 +57,6 @@ func Serve(o ServeOptions, in io.Reader, out io.Writer) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_, _ = io.Copy(io.Discard, in)
-	}()
 	if _, err := fmt.Fprintln(out, readyLine); err != nil {
 		return fmt.Errorf("tell that the engine is ready: %w", err)
 	}
@@ -100,25 +101,38 @@ type server struct {
 	lock    *os.File // held as long as this process lives
 }
 
-// lock keeps a second engine off the data: the one of a takd that was killed may
-// still be about to end.
-func lock(path string) (*os.File, error) {
+// lock keeps a second engine off the data. The one of a takd that was killed may
+// still be about to end: it is waited for.
+func lock(path string, gone <-chan struct{}) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock engine: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another engine works on the data: %w", err), f.Close())
+	for end := time.Now().Add(lockLimit); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			return nil, errors.Join(fmt.Errorf("another engine works on the data: %w", err), f.Close())
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-gone:
+			return nil, errors.Join(errors.New("not needed any more"), f.Close())
+		}
 	}
-	return f, nil
 }
 
-func start(o ServeOptions) (_ *server, err error) {
+func start(o ServeOptions, gone <-chan struct{}) (_ *server, err error) {
 	s := &server{
 		inserts: filepath.Join(o.Dir, "inserts"),
 		idle:    make(chan *conn, connections), killer: make(chan *conn, 1),
 	}
-	if s.lock, err = lock(filepath.Join(o.Dir, "lock")); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("engine directory: %w", err)
+	}
+	if s.lock, err = lock(filepath.Join(o.Dir, "lock"), gone); err != nil {
 		return nil, err
 	}
 	if err := os.RemoveAll(s.inserts); err != nil {
