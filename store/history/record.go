@@ -36,7 +36,7 @@ type recorder struct {
 	done   uint64        // all groups up to this ID are settled
 	moved  chan struct{} // closed when done changes
 	stop   chan struct{}
-	failed error // why the last write failed
+	failed error // how the last write ended
 
 	trying uint64 // segment, and how often; the writer's
 	tries  int
@@ -68,6 +68,12 @@ func (r *recorder) start(ctx context.Context) {
 // record offers an event and never blocks.
 func (r *recorder) record(e *Event) bool {
 	n := e.size()
+	select {
+	case <-r.stop:
+		r.dropped.Add(1)
+		return false
+	default:
+	}
 	if r.queued.Add(n) <= r.opts.QueueBytes {
 		select {
 		case r.queue <- e:
@@ -121,6 +127,7 @@ func (r *recorder) settled(id uint64) {
 	}
 }
 
+// fail records how the last write ended.
 func (r *recorder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -320,6 +327,7 @@ func (r *recorder) writeDirect(ctx context.Context, g *group) {
 	err := r.write(ctx, g, false)
 	if err == nil {
 		r.written.Add(uint64(g.rows))
+		r.fail(nil)
 		// The collector may have spooled it meanwhile.
 		err = r.spool.remove(g.ID)
 		r.settled(g.ID)
@@ -332,6 +340,11 @@ func (r *recorder) writeDirect(ctx context.Context, g *group) {
 // writeSpooled writes one segment. Its batches may be in the database already:
 // the answer may have been lost, or this process killed behind it.
 func (r *recorder) writeSpooled(ctx context.Context, id uint64) error {
+	// Nothing is read from the disk for a database that is not there.
+	if err := r.write(ctx, new(group), false); err != nil {
+		r.fail(err)
+		return err
+	}
 	g, err := r.spool.load(id)
 	if errors.Is(err, errCorrupt) {
 		r.opts.Log.Error("history segment set aside", "segment", id, "error", err)
@@ -349,6 +362,7 @@ func (r *recorder) writeSpooled(ctx context.Context, id uint64) error {
 		}
 		return err
 	}
+	r.fail(nil)
 	for _, b := range g.Batches {
 		r.written.Add(uint64(len(b.Rows)))
 	}

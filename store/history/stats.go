@@ -58,6 +58,15 @@ func (s *Store) Health() Stats {
 		child := s.engine.State()
 		st.Engine, st.State, st.Reason, st.Child = Embedded, child.Name, child.Reason, &child
 	}
+	s.rec.mu.Lock()
+	failed := s.rec.failed
+	s.rec.mu.Unlock()
+	if failed != nil && st.Reason == "" {
+		st.Reason = failed.Error()
+		if s.engine == nil {
+			st.State = engine.Unavailable
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.PartitionBy = s.partition

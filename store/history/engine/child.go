@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -108,12 +110,18 @@ func (e *Engine) watch(ctx context.Context, pid int, answers <-chan struct{}, en
 	defer tick.Stop()
 	late := time.NewTimer(startLimit)
 	defer late.Stop()
+	hangs := make(chan error, 1)
+	var pings sync.WaitGroup
+	defer pings.Wait()
+	pinging, done := context.WithCancel(ctx)
+	defer done()
 	for {
 		select {
 		case <-answers:
 			answers, ready = nil, true
 			e.log.Info("history engine ready", "pid", pid, "took", time.Since(began).Round(time.Millisecond))
 			e.set(Ready, "", pid)
+			pings.Go(func() { e.pings(pinging, hangs) })
 		case err := <-ended:
 			if err == nil {
 				err = errors.New("engine ended by itself")
@@ -124,6 +132,10 @@ func (e *Engine) watch(ctx context.Context, pid int, answers <-chan struct{}, en
 				kill(pid)
 				return false, errors.Join(errors.New("engine did not get ready in time"), <-ended)
 			}
+		case err := <-hangs:
+			kill(pid)
+			_ = <-ended // by that
+			return ready, err
 		case <-tick.C:
 			if used := resident(pid, "RssAnon:"); used > e.opts.Memory {
 				kill(pid)
@@ -139,6 +151,35 @@ func (e *Engine) watch(ctx context.Context, pid int, answers <-chan struct{}, en
 				kill(pid)
 				return ready, <-ended
 			}
+		}
+	}
+}
+
+// pings asks the child from time to time whether it works, until ctx ends, and
+// says so when it no longer does. What the engine refuses is an answer too.
+func (e *Engine) pings(ctx context.Context, hangs chan<- error) {
+	client := &http.Client{
+		Timeout:   e.limit,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx, "") }},
+	}
+	defer client.CloseIdleConnections()
+	for {
+		select {
+		case <-time.After(e.every):
+		case <-ctx.Done():
+			return
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://history"+pingPath, http.NoBody)
+		if err != nil {
+			return
+		}
+		res, err := client.Do(req)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		if err != nil && ctx.Err() == nil {
+			hangs <- fmt.Errorf("engine does not answer: %w", err)
+			return
 		}
 	}
 }

@@ -44,6 +44,12 @@ const (
 	stopLimit  = 10 * time.Second
 )
 
+// How often a child is asked whether it works, and after which silence it is killed.
+var (
+	pingEvery = 5 * time.Second
+	pingLimit = time.Minute
+)
+
 // DefaultMemory is what the engine may use when nothing else is said.
 const DefaultMemory = 1 << 30
 
@@ -77,6 +83,8 @@ type Engine struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
+	every  time.Duration // between pings
+	limit  time.Duration // of one
 
 	mu      sync.Mutex
 	state   State
@@ -109,6 +117,7 @@ func Start(o Options) (*Engine, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
 		opts: o, log: o.Log, cancel: cancel, done: make(chan struct{}), changed: make(chan struct{}),
+		every: pingEvery, limit: pingLimit,
 		state: State{Name: Starting, Since: time.Now(), Limit: o.Memory},
 	}
 	go func() {

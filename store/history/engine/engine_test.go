@@ -197,6 +197,29 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// A child that hangs is killed, and comes back.
+func TestHangs(t *testing.T) {
+	defer engine.SetPings(50*time.Millisecond, 500*time.Millisecond)()
+	e, db := start(t, t.TempDir())
+	changed := e.Changed()
+	if err := syscall.Kill(e.State().PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+		t.Fatal("nobody noticed")
+	}
+	if err := e.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Ping(ctx); err != nil || e.State().Restarts != 1 {
+		t.Errorf("Ping = %v, state %+v", err, e.State())
+	}
+}
+
 // Without the library there is a reason to show, and nothing else happens.
 func TestNoLibrary(t *testing.T) {
 	dir := t.TempDir()

@@ -35,6 +35,10 @@ func (t *tags) next() string { return fmt.Sprintf("/*takd:%d*/", t.n.Add(1)) }
 
 // ServeHTTP answers one query as ClickHouse's HTTP interface does.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == pingPath {
+		s.ping(w, r)
+		return
+	}
 	params := r.URL.Query()
 	for name := range params {
 		if strings.HasPrefix(name, "param_") {
@@ -76,6 +80,21 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream(w, c, tag+sql)
+}
+
+// pingPath asks whether the engine still works.
+const pingPath = "/ping"
+
+// ping has the engine carry out a query, on a connection that no other query has.
+func (s *server) ping(w http.ResponseWriter, r *http.Request) {
+	select {
+	case c := <-s.killer:
+		defer func() { s.killer <- c }()
+		if _, err := c.exec("SELECT 1"); err != nil {
+			fail(w, err)
+		}
+	case <-r.Context().Done():
+	}
 }
 
 // stream sends the result of a query block by block, as it comes.
