@@ -19,6 +19,10 @@ var Tables = []string{Cot, Chat, Mission, Endpoints}
 // Unknown is a height, error, speed or course that nobody told.
 const Unknown = 9999999
 
+// Private is a destination that is nobody's: only who sent the event and operators
+// see it.
+const Private = "\x02"
+
 // Event is one row. What it holds belongs to the store once it was recorded.
 type Event struct {
 	Table    string    // one of Tables
