@@ -134,13 +134,11 @@ func (e *Engine) watch(ctx context.Context, pid int, answers <-chan struct{}, en
 			}
 		case err := <-hangs:
 			kill(pid)
-			_ = <-ended // by that
-			return ready, err
+			return ready, fmt.Errorf("%w (%w)", err, <-ended)
 		case <-tick.C:
 			if used := resident(pid, "RssAnon:"); used > e.opts.Memory {
 				kill(pid)
-				_ = <-ended // by that
-				return ready, fmt.Errorf("engine took %d MiB of memory, %d are allowed", used>>20, e.opts.Memory>>20)
+				return ready, fmt.Errorf("engine took %d MiB of memory, %d are allowed (%w)", used>>20, e.opts.Memory>>20, <-ended)
 			}
 		case <-ctx.Done():
 			_ = in.Close() // it sees that and ends
