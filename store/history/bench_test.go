@@ -62,7 +62,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(way, func(b *testing.B) {
 			dir, run := b.TempDir(), must(os.MkdirTemp("", "takd"))
 			defer func() { _ = os.RemoveAll(run) }()
-			o := history.Options{Dir: dir, Socket: filepath.Join(run, "s"), QueueBytes: 1 << 40}
+			o := history.Options{Command: self, Dir: dir, Socket: filepath.Join(run, "s"), QueueBytes: 1 << 40}
 			f := newTraffic(1000)
 			events := make([]*history.Event, b.N)
 			for i := range events {

@@ -19,7 +19,7 @@ const recordCommand = "record-until-killed"
 // recorder records one event after the other and prints what it has recorded,
 // and when.
 func recorder(dir, socket, lib string, first int) int {
-	s, err := history.Open(history.Options{Dir: dir, Socket: socket, EnginePath: lib, Flush: crashFlush})
+	s, err := history.Open(history.Options{Command: self, Dir: dir, Socket: socket, EnginePath: lib, Flush: crashFlush})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

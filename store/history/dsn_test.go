@@ -20,7 +20,7 @@ func TestExternal(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	e, err := engine.Start(engine.Options{Dir: t.TempDir(), Socket: filepath.Join(run, "s")})
+	e, err := engine.Start(engine.Options{Command: self, Dir: t.TempDir(), Socket: filepath.Join(run, "s")})
 	if err != nil {
 		t.Fatal(err)
 	}

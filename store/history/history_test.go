@@ -22,6 +22,9 @@ import (
 // patience bounds every wait of these tests.
 const patience = 60 * time.Second
 
+// self runs this test binary as a child; TestMain knows what that means.
+var self = []string{os.Args[0], engine.Command}
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.Command {
 		os.Exit(child(os.Args[2:]))
@@ -64,7 +67,7 @@ func options(t *testing.T, dir string) history.Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	return history.Options{Dir: dir, Socket: filepath.Join(run, "history.sock"), Flush: 100 * time.Millisecond}
+	return history.Options{Command: self, Dir: dir, Socket: filepath.Join(run, "history.sock"), Flush: 100 * time.Millisecond}
 }
 
 func open(t *testing.T, o history.Options) *history.Store {

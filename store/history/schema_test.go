@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"takd/store/history/engine"
 )
 
 // Tables of a newer takd are left alone: what is recorded waits in the spool.
@@ -18,7 +20,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	defer func() { _ = os.RemoveAll(run) }()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	o := Options{Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock"), Flush: 50 * time.Millisecond}
+	o := Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock"), Flush: 50 * time.Millisecond}
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +66,7 @@ func TestMigrationIsRepeated(t *testing.T) {
 	defer func() { _ = os.RemoveAll(run) }()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s, err := Open(Options{Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
+	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ import (
 // patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
+// self runs this test binary as a child; TestMain knows what that means.
+var self = []string{os.Args[0], engine.Command}
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.Command {
 		os.Exit(child(os.Args[2:]))
@@ -50,7 +53,7 @@ func start(t *testing.T, dir string) (*engine.Engine, driver.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Start(engine.Options{Dir: dir, Socket: filepath.Join(run, "history.sock")})
+	e, err := engine.Start(engine.Options{Command: self, Dir: dir, Socket: filepath.Join(run, "history.sock")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +226,7 @@ func TestHangs(t *testing.T) {
 // Without the library there is a reason to show, and nothing else happens.
 func TestNoLibrary(t *testing.T) {
 	dir := t.TempDir()
-	e, err := engine.Start(engine.Options{Lib: filepath.Join(dir, "none.so"), Dir: dir, Socket: filepath.Join(dir, "s")})
+	e, err := engine.Start(engine.Options{Command: self, Lib: filepath.Join(dir, "none.so"), Dir: dir, Socket: filepath.Join(dir, "s")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +248,7 @@ func TestBrokenLibrary(t *testing.T) {
 	if err := os.WriteFile(path, []byte("not a library"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Start(engine.Options{Lib: path, Dir: dir, Socket: filepath.Join(dir, "s")})
+	e, err := engine.Start(engine.Options{Command: self, Lib: path, Dir: dir, Socket: filepath.Join(dir, "s")})
 	if err != nil {
 		t.Fatal(err)
 	}
