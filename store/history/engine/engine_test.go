@@ -200,6 +200,22 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// A query that wants too much is refused; the child lives, within its limit.
+func TestMemory(t *testing.T) {
+	e, db := start(t, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	pid := e.State().PID
+	var typed *clickhouse.Exception
+	err := db.Exec(ctx, "SELECT length(groupArray(toString(number))) FROM numbers(100000000) SETTINGS max_memory_usage = 0")
+	if !errors.As(err, &typed) || typed.Code != 241 {
+		t.Errorf("%v; want code 241", err)
+	}
+	if s := e.State(); s.PID != pid || s.Restarts != 0 || s.Memory > s.Limit {
+		t.Errorf("state %+v; want process %d, within its limit", s, pid)
+	}
+}
+
 // A child that hangs is killed, and comes back.
 func TestHangs(t *testing.T) {
 	defer engine.SetPings(50*time.Millisecond, 500*time.Millisecond)()
