@@ -61,7 +61,7 @@ const columns = `
 	event String CODEC(ZSTD(3)),
 	INDEX lat lat TYPE minmax GRANULARITY 1,
 	INDEX lon lon TYPE minmax GRANULARITY 1,
-	INDEX callsign callsign TYPE bloom_filter(0.01) GRANULARITY 4,
+	INDEX callsign callsign TYPE bloom_filter(0.01) GRANULARITY 1,
 	INDEX batch batch TYPE minmax GRANULARITY 1`
 
 // first makes the tables. Ten minutes come first in the order, then the uid: a
