@@ -12,10 +12,14 @@ BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 NODE          := http/clienttest
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run build test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
+	@.ci/engine --try
 	./bin/takd run --init --data $(DATA)
+
+engine: ## fetch the history engine (ClickHouse's library) into the user's cache
+	@.ci/engine
 
 build: ## build bin/takd and bin/takload
 	$(BUILD) -o bin/ ./cmd/takd ./bench/takload
@@ -25,7 +29,7 @@ demo: build ## simulated clients walk and chat on the server that make run start
 	@test -f $(DATA)/demo/demo.pem || ./bin/takd cert issue demo --out $(DATA)/demo --data $(DATA)
 	./bin/takload demo --clients $(CLIENTS) --certs $(DATA)/demo $(if $(ADDR),--addr $(ADDR))
 
-test: ## everything CI checks: build, vet, lint, tests with the race detector
+test: engine ## everything CI checks: build, vet, lint, tests with the race detector
 	go build ./...
 	go vet ./...
 	$(MAKE) --no-print-directory lint
@@ -37,7 +41,7 @@ node-tak: ## install node-tak, the client library of CloudTAK, for its test
 	@if [ ! -d $(NODE)/node_modules ] || [ $(NODE)/package-lock.json -nt $(NODE)/node_modules ]; then \
 	  cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch node_modules; fi
 
-race: ## tests with the race detector only
+race: engine ## tests with the race detector only
 	go test -race -count=1 ./...
 
 lint: ## golangci-lint, the pinned version

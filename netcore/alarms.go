@@ -93,6 +93,7 @@ func (l *loop) repeat(a *router.Alarm, xml []byte) {
 	if !ok {
 		return
 	}
+	m.Direct = d.explicit
 	for _, t := range l.e.taps {
 		t.Push(m)
 	}

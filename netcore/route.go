@@ -95,6 +95,7 @@ func (l *loop) route(c *client, ev *cot.Event, m *msg.Msg, d destinations) {
 	if !m.Oversize && router.Emergency(ev) {
 		l.alarm(c, ev, m)
 	}
+	m.Direct = d.explicit // before anybody else sees m
 	for _, t := range l.e.taps {
 		t.Push(m)
 	}
@@ -106,7 +107,6 @@ func (l *loop) dispatch(c *client, ev *cot.Event, m *msg.Msg, d destinations) {
 	switch {
 	case m.Oversize || d.store:
 	case d.explicit:
-		m.Direct = true
 		l.routeDirect(c, ev, m)
 	default:
 		l.broadcast(m)

@@ -59,6 +59,8 @@ type root struct {
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a shell completion script."`
+
+	HistoryEngine historyEngineCmd `cmd:"" hidden:"" name:"history-engine" help:"Run the history engine; takd run starts it."`
 }
 
 // app is what every command gets.

@@ -82,7 +82,7 @@ type runCmd struct {
 	FederationAddr string   `help:"Address of file exchange with other servers, instead of the configured one; off for none." placeholder:"A"`
 	EnrollAddr     string   `help:"Address of enrollment and login, instead of the configured one; off for none." placeholder:"A"`
 	OpsAddr        string   `help:"Address of metrics and health, instead of the configured one; off for none." placeholder:"A"`
-	History        string   `help:"off, embedded or a DSN." placeholder:"H"`
+	History        string   `help:"Where events are recorded: off, embedded or a DSN." placeholder:"H"`
 }
 
 func (c *runCmd) Run(a *app) error {
@@ -107,8 +107,7 @@ func (c *runCmd) Run(a *app) error {
 	}
 	o := server.Options{
 		Data: a.data, Version: a.Version, Stderr: a.Err, Without: c.Without, CotAddr: c.CotAddr, OpsAddr: c.OpsAddr,
-		HTTPSAddr: c.HTTPSAddr, EnrollAddr: c.EnrollAddr, FederationAddr: c.FederationAddr,
-		Absent: map[string]string{"history": c.History},
+		HTTPSAddr: c.HTTPSAddr, EnrollAddr: c.EnrollAddr, FederationAddr: c.FederationAddr, History: c.History,
 	}
 	if c.InitFirst {
 		o.Ready = func(s control.Status) { c.hello(a, made, s) }

@@ -27,6 +27,7 @@ import (
 	"takd/store"
 	"takd/store/blob"
 	"takd/store/contact"
+	"takd/store/history"
 )
 
 // Optional are the services that a server can do without.
@@ -48,6 +49,7 @@ type Options struct {
 	EnrollAddr string // and of enrollment
 
 	FederationAddr string // and of file exchange with other servers
+	History        string // embedded or a DSN; "" or off for no history
 
 	Absent map[string]string    // what was asked of services that this build does not have
 	Ready  func(control.Status) // called once everything runs
@@ -71,6 +73,7 @@ type Server struct {
 	engine  *netcore.Engine
 	contact *contact.Store
 	blobs   *blob.Store
+	archive *archive // nil without history
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -158,13 +161,14 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 	}{
 		{"config", s.startConfig},
 		{"store", s.startStore},
+		{"history", s.startHistory},
 		{"messaging", s.startMessaging},
 		{"api", s.startAPI},
 		{"ops", s.startOps},
 		{"control", s.startControl},
 	}
 	for _, step := range steps {
-		if slices.Contains(o.Without, step.name) {
+		if slices.Contains(o.Without, step.name) || (step.name == "history" && (o.History == "" || o.History == history.Off)) {
 			continue
 		}
 		if err := s.begin(ctx, step.name, step.start); err != nil {
@@ -276,6 +280,10 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context) error, err error) {
 	if s.engine, err = netcore.New(s.messaging(s.cfg.Current())); err != nil {
 		return nil, err
+	}
+	if s.archive != nil {
+		s.archive.groups = s.engine.GroupsOf
+		s.engine.Tap(s.archive.tap)
 	}
 	s.twice = newTwice()
 	s.link(ctx)

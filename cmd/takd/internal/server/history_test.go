@@ -1,0 +1,59 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"takd/cot"
+	"takd/netcore/msg"
+	"takd/store/history"
+)
+
+// What was for some only is never for everybody in the history.
+func TestArchived(t *testing.T) {
+	const text = `<event version="2.0" uid="u" type="b-t-f" how="h-g" time="2026-01-02T03:04:05Z" start="2026-01-02T03:04:05Z" stale="2026-01-02T03:05:05Z">` +
+		`<point lat="48.5" lon="11" hae="9999999" ce="1" le="2"/><detail><__chat id="bob" chatroom="bob" senderCallsign="ANNA"><chatgrp id="bob" uid0="A" uid1="B"/></__chat></detail></event>`
+	tests := map[string]struct {
+		change func(*msg.Msg)
+		check  func([]*history.Event) bool
+	}{
+		"everybody": {check: func(e []*history.Event) bool {
+			return len(e) == 1 && e[0].Table == history.Chat && e[0].Dests == nil && slices.Equal(e[0].Groups, []string{"Blue"}) &&
+				e[0].Lat == 48.5 && e[0].User == "anna" && e[0].Room == "bob" && e[0].Stale.Sub(e[0].Time) == time.Minute
+		}},
+		"direct": {
+			change: func(m *msg.Msg) {
+				m.Direct = true
+				m.AddDest([]byte("BOB"))
+			},
+			check: func(e []*history.Event) bool { return slices.Equal(e[0].Dests, []string{"BOB", "A", "B"}) },
+		},
+		"for nobody": {
+			change: func(m *msg.Msg) { m.SetXML([]byte(strings.Replace(text, "b-t-f", "a-f-G", 1))); m.Direct = true },
+			check:  func(e []*history.Event) bool { return len(e[0].Dests) > 0 },
+		},
+		"missions": {
+			change: func(m *msg.Msg) { m.Missions = []string{"b", "a", "b"} },
+			check: func(e []*history.Event) bool {
+				return len(e) == 2 && e[0].Table == history.Mission && e[0].Mission == "a" && e[1].Mission == "b"
+			},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := msg.Get()
+			defer m.Release()
+			m.SetXML([]byte(text))
+			m.Received, m.Origin = 1767323045000, &msg.Origin{User: "anna", UID: "A", Input: "tls", Groups: []string{"Blue"}}
+			if tc.change != nil {
+				tc.change(m)
+			}
+			var ev cot.Event
+			if got := archived(m, []string{"Blue"}, &ev); !tc.check(got) {
+				t.Errorf("archived = %+v", got[0])
+			}
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"takd/store/history/engine"
+)
+
+// Neither an area nor a track is found by reading the day.
+func TestIndexesLeaveOutMost(t *testing.T) {
+	run, err := os.MkdirTemp("", "takd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(run) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(ctx) }()
+	if err := s.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Date(2026, 5, 4, 0, 0, 0, 0, time.UTC)
+	const uids, each = 200, 600
+	for i := range uids * each {
+		uid := i % uids
+		e := &Event{
+			Table: Cot, Received: day.Add(time.Duration(i/uids) * 2 * time.Second), UID: fmt.Sprintf("u%03d", uid), Callsign: fmt.Sprint("c", uid),
+			Lat: float64(uid) / 4, Lon: float64(uid) / 4,
+		}
+		for !s.Record(e) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if err := s.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Exec(ctx, "OPTIMIZE TABLE cot FINAL"); err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]Query{
+		"area":     {Box: &Box{South: 19.9, West: 19.9, North: 20.1, East: 20.1}},
+		"uid":      {UID: "u080", Since: day},
+		"window":   {Since: day, Until: day.Add(5 * time.Minute)},
+		"callsign": {Callsign: "c20"},
+	} {
+		where, args, err := q.where()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.db.Query(ctx, "EXPLAIN indexes = 1 SELECT event FROM cot WHERE "+where, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, all, text := 0, 0, ""
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			text += line + "\n"
+			if m := granules.FindStringSubmatch(line); m != nil {
+				read, _ = strconv.Atoi(m[1])
+				n, _ := strconv.Atoi(m[2])
+				all = max(all, n)
+			}
+		}
+		_ = rows.Close()
+		t.Logf("%s: %d of %d granules", name, read, all)
+		if all == 0 || read > all/2+1 {
+			t.Errorf("%s reads %d of %d granules:\n%s", name, read, all, text)
+		}
+	}
+}
+
+var granules = regexp.MustCompile(`Granules: (\d+)/(\d+)`)

@@ -1,0 +1,180 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Box is an area. Where West is greater than East it spans the 180th meridian.
+type Box struct{ South, West, North, East float64 }
+
+// Viewer is who asks: he sees what he would have received, and what he sent.
+type Viewer struct {
+	User   string
+	UIDs   []string // uids and callsigns of his devices
+	Groups []string // that he may receive from, now
+}
+
+// Query says which events are wanted. The zero value of a field asks nothing.
+type Query struct {
+	Table    string // Cot when empty
+	UID      string
+	Callsign string
+	Type     string // prefix
+	User     string
+	Mission  string
+	Room     string
+	Since    time.Time // by the time of receipt, Until excluded
+	Until    time.Time
+	Box      *Box
+	Viewer   *Viewer // nil: an operator, who sees everything
+	Newest   bool    // newest first
+	Limit    int     // 0: all
+}
+
+// where builds the conditions, with their arguments.
+func (q Query) where() (sql string, args []any, err error) {
+	cond := []string{"1"}
+	add := func(s string, a ...any) {
+		cond = append(cond, s)
+		args = append(args, a...)
+	}
+	for _, f := range []struct{ column, value string }{
+		{"uid", q.UID}, {"callsign", q.Callsign}, {"user", q.User}, {"mission", q.Mission}, {"room", q.Room},
+	} {
+		if f.value != "" {
+			add(f.column+" = ?", f.value)
+		}
+	}
+	if q.Type != "" {
+		add("startsWith(type, ?)", q.Type)
+	}
+	// The bucket leads the order of the table.
+	if !q.Since.IsZero() {
+		add("bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?)", seconds(q.Since)/600*600, millis(q.Since))
+	}
+	if !q.Until.IsZero() {
+		add("bucket <= toDateTime(?) AND server_time < fromUnixTimestamp64Milli(?)", seconds(q.Until), millis(q.Until))
+	}
+	if b := q.Box; b != nil {
+		if !(b.South <= b.North && b.South >= -90 && b.North <= 90 && math.Abs(b.West) <= 180 && math.Abs(b.East) <= 180) {
+			return "", nil, fmt.Errorf("%w: box %v", ErrInvalid, *b)
+		}
+		add("lat >= ? AND lat <= ?", scaled(b.South, degree), scaled(b.North, degree))
+		if b.West <= b.East {
+			add("lon >= ? AND lon <= ?", scaled(b.West, degree), scaled(b.East, degree))
+		} else {
+			add("(lon >= ? OR lon <= ?)", scaled(b.West, degree), scaled(b.East, degree))
+		}
+	}
+	if v := q.Viewer; v != nil {
+		add("((hasAny(groups, ?) AND (empty(dests) OR hasAny(dests, ?))) OR (user = ? AND user != ''))",
+			named(v.Groups), named(v.UIDs), v.User)
+	}
+	return strings.Join(cond, " AND "), args, nil
+}
+
+// named leaves out empty names, which stand for nobody. The list is never empty:
+// an array of nothing has no type of its own.
+func named(list []string) []string {
+	out := []string{"\x01"} // in no event: XML has no such character
+	for _, s := range list {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// seconds and millis keep a time within what the columns hold.
+func seconds(t time.Time) int64 { return min(max(t.Unix(), 0), math.MaxUint32) }
+func millis(t time.Time) int64  { return seconds(t)*1000 + int64(t.Nanosecond())/1e6 }
+
+const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
+	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"
+
+// Query calls fn with each event that is asked for, in order of receipt, as they
+// come; an error of fn ends it and is returned.
+func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error {
+	order := " ORDER BY bucket, server_time, uid"
+	if q.Newest {
+		order = " ORDER BY bucket DESC, server_time DESC, uid DESC"
+	}
+	return s.each(ctx, q, order, fn)
+}
+
+// Latest calls fn with the newest event of each uid, the newest first.
+func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) error {
+	return s.each(ctx, q, " ORDER BY bucket DESC, server_time DESC LIMIT 1 BY uid", fn)
+}
+
+func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) (err error) {
+	if q.Table == "" {
+		q.Table = Cot
+	}
+	if !known(q.Table) || q.Limit < 0 {
+		return fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
+	}
+	where, args, err := q.where()
+	if err != nil {
+		return err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	sql := "SELECT " + fetched + " FROM " + q.Table + " WHERE " + where + order
+	if q.Limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
+	}
+	ctx, cancel := context.WithCancel(ctx) // the engine works for nobody else
+	defer cancel()
+	rows, err := s.db.Query(ctx, sql, args...)
+	if err != nil {
+		return fmt.Errorf("query history: %w", err)
+	}
+	defer func() {
+		cancel()
+		_ = rows.Close() // what matters of it is in rows.Err
+	}()
+	for rows.Next() {
+		e := &Event{Table: q.Table}
+		if err := e.scan(rows); err != nil {
+			return fmt.Errorf("query history: %w", err)
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(rows.Err(), ctx.Err()); err != nil {
+		return fmt.Errorf("query history: %w", err)
+	}
+	return nil
+}
+
+func (e *Event) scan(rows driver.Rows) error {
+	var (
+		lag, start, stale                int64
+		lat, lon, hae, ce, le, v, course int32
+		raw                              string
+	)
+	err := rows.Scan(&e.Received, &lag, &start, &stale, &e.UID, &e.Callsign, &e.Type, &e.How, &lat, &lon,
+		&hae, &ce, &le, &v, &course, &e.Team, &e.Role, &e.Groups, &e.User, &e.Sender, &e.Source,
+		&e.Dests, &e.Flow, &e.Mission, &e.Room, &e.Text, &raw)
+	if err != nil {
+		return err
+	}
+	e.Lat, e.Lon = float64(lat)/degree, float64(lon)/degree
+	e.HAE, e.CE, e.LE = float64(hae)/deci, float64(ce)/deci, float64(le)/deci
+	e.Speed, e.Course = float64(v)/centi, float64(course)/deci
+	e.Time = e.Received.Add(-time.Duration(lag) * time.Millisecond)
+	e.Start = e.Time.Add(time.Duration(start) * time.Millisecond)
+	e.Stale = e.Time.Add(time.Duration(stale) * time.Millisecond)
+	e.Raw = []byte(raw)
+	return nil
+}

@@ -1,0 +1,113 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// ErrNewer means that the tables were made by a newer takd.
+var ErrNewer = errors.New("history was written by a newer takd")
+
+// The versions of the schema; takd only goes forward. A version is recorded when
+// all its statements are through, and each of them can be carried out twice.
+var migrations = []func(partition string) []string{first}
+
+const schemaTable = `CREATE TABLE IF NOT EXISTS takd_schema (
+	version UInt32, partition LowCardinality(String), applied DateTime DEFAULT now()
+) ENGINE = MergeTree ORDER BY version`
+
+// columns is the shape of every table; a column that a class of data does not use
+// takes no room. Neighbours in the order are reports of one uid, so most columns
+// repeat or change little: that is what the codecs are for. For the same reason
+// times are kept by their distance in milliseconds (time to server_time, start and
+// stale to time), and numbers as no more digits than mean something; the event has
+// them all. Coordinates are in 1e-7 degrees.
+const columns = `
+	batch UInt64 CODEC(Delta, ZSTD(1)),
+	bucket DateTime('UTC') MATERIALIZED toStartOfInterval(server_time, INTERVAL 10 MINUTE) CODEC(DoubleDelta, ZSTD(1)),
+	server_time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+	lag Int64 CODEC(Delta, ZSTD(1)),
+	start_after Int64 CODEC(ZSTD(1)),
+	stale_after Int64 CODEC(ZSTD(1)),
+	time DateTime64(3, 'UTC') ALIAS server_time - toIntervalMillisecond(lag),
+	start DateTime64(3, 'UTC') ALIAS time + toIntervalMillisecond(start_after),
+	stale DateTime64(3, 'UTC') ALIAS time + toIntervalMillisecond(stale_after),
+	uid String CODEC(ZSTD(1)),
+	callsign String CODEC(ZSTD(1)),
+	type LowCardinality(String),
+	how LowCardinality(String),
+	lat Int32 CODEC(Delta, ZSTD(1)),
+	lon Int32 CODEC(Delta, ZSTD(1)),
+	hae_dm Int32 CODEC(Delta, ZSTD(1)),
+	ce_dm Int32 CODEC(ZSTD(1)),
+	le_dm Int32 CODEC(ZSTD(1)),
+	speed_cms Int32 CODEC(Delta, ZSTD(1)),
+	course_ddeg Int32 CODEC(Delta, ZSTD(1)),
+	team LowCardinality(String),
+	role LowCardinality(String),
+	groups Array(LowCardinality(String)),
+	user String CODEC(ZSTD(1)),
+	sender String CODEC(ZSTD(1)),
+	source LowCardinality(String),
+	dests Array(String) CODEC(ZSTD(1)),
+	flow Array(LowCardinality(String)),
+	mission LowCardinality(String),
+	room String CODEC(ZSTD(1)),
+	text String CODEC(ZSTD(1)),
+	event String CODEC(ZSTD(3)),
+	INDEX lat lat TYPE minmax GRANULARITY 1,
+	INDEX lon lon TYPE minmax GRANULARITY 1,
+	INDEX callsign callsign TYPE bloom_filter(0.01) GRANULARITY 1,
+	INDEX batch batch TYPE minmax GRANULARITY 1`
+
+// first makes the tables. Ten minutes come first in the order, then the uid: a
+// window of time is a few ranges of the index, a track one range for each ten
+// minutes, and a granule holds few uids, so that an area leaves most of them out.
+func first(partition string) []string {
+	by := "toYYYYMMDD(server_time)"
+	if partition == Hour {
+		by = "toYYYYMMDD(server_time) * 100 + toHour(server_time)"
+	}
+	out := make([]string, 0, len(Tables))
+	for _, table := range Tables {
+		out = append(out, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s\n) ENGINE = MergeTree PARTITION BY %s ORDER BY (bucket, uid, server_time) SETTINGS index_granularity = 2048",
+			table, columns, by))
+	}
+	return out
+}
+
+// migrate brings the tables up to date and returns their partition.
+func migrate(ctx context.Context, db driver.Conn, partition string) (string, error) {
+	if err := db.Exec(ctx, schemaTable); err != nil {
+		return "", fmt.Errorf("history schema: %w", err)
+	}
+	var (
+		at   uint32
+		made string
+	)
+	if err := db.QueryRow(ctx, "SELECT max(version), any(partition) FROM takd_schema").Scan(&at, &made); err != nil {
+		return "", fmt.Errorf("history schema: %w", err)
+	}
+	if int(at) > len(migrations) {
+		return "", fmt.Errorf("%w: version %d, this one knows %d", ErrNewer, at, len(migrations))
+	}
+	if made != "" {
+		partition = made // it cannot change with the tables in place
+	}
+	for i := int(at); i < len(migrations); i++ {
+		for _, sql := range migrations[i](partition) {
+			if err := db.Exec(ctx, sql); err != nil {
+				name, _, _ := strings.Cut(sql, "(")
+				return "", fmt.Errorf("history schema version %d: %s: %w", i+1, strings.TrimSpace(name), err)
+			}
+		}
+		if err := db.Exec(ctx, "INSERT INTO takd_schema (version, partition) SELECT ?, ?", i+1, partition); err != nil {
+			return "", fmt.Errorf("history schema version %d: %w", i+1, err)
+		}
+	}
+	return partition, nil
+}

@@ -1,0 +1,120 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"takd/store/history/engine"
+)
+
+// Tables of a newer takd are left alone: what is recorded waits in the spool.
+func TestNewerSchemaIsRefused(t *testing.T) {
+	run, err := os.MkdirTemp("", "takd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(run) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	o := Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock"), Flush: 50 * time.Millisecond}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Exec(ctx, "INSERT INTO takd_schema (version, partition) SELECT ?, ?", len(migrations)+1, "century"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(ctx); !errors.Is(err, ErrNewer) {
+		t.Errorf("Wait = %v; want ErrNewer", err)
+	}
+	if !s.Record(&Event{Table: Cot, UID: "a", Received: time.Now()}) {
+		t.Error("not recorded")
+	}
+	if err := s.Query(ctx, Query{}, nil); !errors.Is(err, ErrNewer) {
+		t.Errorf("Query = %v; want ErrNewer", err)
+	}
+	if _, err := s.Drop(ctx, Cot, 0, false); !errors.Is(err, ErrNewer) {
+		t.Errorf("Drop = %v; want ErrNewer", err)
+	}
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if st := s.Health(); st.Spool.Rows != 1 || st.Reason == "" {
+		t.Errorf("health %+v; want one row in the spool, and why", st)
+	}
+}
+
+// A migration that was cut off is carried out again.
+func TestMigrationIsRepeated(t *testing.T) {
+	run, err := os.MkdirTemp("", "takd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(run) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(ctx) }()
+	if err := s.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{"DROP TABLE " + Mission, "TRUNCATE TABLE takd_schema"} {
+		if err := s.db.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if by, err := migrate(ctx, s.db, Day); err != nil || by != Day {
+		t.Fatalf("migrate = %q, %v", by, err)
+	}
+	if by, err := migrate(ctx, s.db, Hour); err != nil || by != Day {
+		t.Fatalf("migrate to other partitions = %q, %v; want those that are there", by, err)
+	}
+	var n uint64
+	if err := s.db.QueryRow(ctx, "SELECT count() FROM "+Mission).Scan(&n); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	tests := map[string]struct {
+		o  Options
+		ok bool
+	}{
+		"default":   {ok: true},
+		"off":       {o: Options{Mode: Off}, ok: true},
+		"native":    {o: Options{Mode: "clickhouse://u:p@host:9000/db"}, ok: true},
+		"https":     {o: Options{Mode: "https://host:8443/db"}, ok: true},
+		"mode":      {o: Options{Mode: "on"}},
+		"dsn":       {o: Options{Mode: "clickhouse://h:x:y"}},
+		"memory":    {o: Options{Memory: 1}},
+		"flush":     {o: Options{Flush: time.Hour}},
+		"rows":      {o: Options{BatchRows: -1}},
+		"bytes":     {o: Options{BatchBytes: 1}},
+		"queue":     {o: Options{QueueBytes: 1}},
+		"spool":     {o: Options{SpoolMax: 1}},
+		"partition": {o: Options{Partition: "week"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if err := tc.o.Validate(); (err == nil) != tc.ok || (err != nil && !errors.Is(err, ErrOptions)) {
+				t.Errorf("Validate(%+v) = %v; want ok %v", tc.o, err, tc.ok)
+			}
+		})
+	}
+}
