@@ -53,7 +53,7 @@ func (l *loop) becomeCurrent(c *client) {
 	if !c.To(session.Current) {
 		return
 	}
-	c.owed = nil
+	c.owed, c.over = nil, time.Time{}
 	c.behind = false
 	l.joinBucket(c)
 }

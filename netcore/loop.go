@@ -39,6 +39,7 @@ type client struct {
 	offer  *msg.Msg        // tells that protobuf is spoken here, while it waits among owed
 	told   bool            // of that, or it needs no telling
 	behind bool            // catches up because it read too slowly
+	over   time.Time       // since when more than soft_limit bytes wait for it
 
 	direct    []*msg.Msg // chat of its own in Outbox, held
 	delivered []receipt  // chat written that its kernel may not have
@@ -467,7 +468,24 @@ func (l *loop) write(s *session.Session, plain []byte, events int) {
 	l.stats.writes.Add(1)
 	l.stats.together[min(bits.Len(uint(events)), len(l.stats.together)-1)].Add(1)
 	_, _ = s.Conn.Write(l.out) // an error has ended the session already
-	if s.State() == session.Current && s.Conn.OutboundBuffered() > l.e.opts.Load().SoftLimit {
+	if s.State() == session.Current && l.tooSlow(c, s.Conn.OutboundBuffered()) {
 		l.falling = append(l.falling, c)
 	}
+}
+
+// stumble is how long more than soft_limit bytes may wait for a client that is
+// current: a fast one takes a burst off in less. Eight times as much is too much
+// at once.
+const stumble = 100 * time.Millisecond
+
+func (l *loop) tooSlow(c *client, waiting int) bool {
+	o := l.e.opts.Load()
+	limit := o.SoftLimit
+	switch {
+	case waiting <= limit:
+		c.over = time.Time{}
+	case c.over.IsZero():
+		c.over = l.now
+	}
+	return waiting > min(8*limit, o.HardLimit/2) || waiting > limit && l.now.Sub(c.over) > stumble
 }

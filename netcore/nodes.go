@@ -85,8 +85,7 @@ func (l *loop) pruneNodes(c *client) {
 
 func (l *loop) forgetNode(c *client, uid string, n *node) {
 	l.e.directory.UnbindNode(&c.entry, uid, n.callsign)
-	n.m.Superseded.Store(true)
-	n.m.Release()
+	n.m.Release() // not superseded: who is still owed it gets it, nothing newer comes
 	delete(c.nodes, uid)
 }
 

@@ -152,7 +152,7 @@ type Options struct {
 	HandshakesPerIP   int           `yaml:"handshakes_per_ip"   help:"Handshakes under way from one IP address." default:"4096"`
 
 	SendBuffer  int           `yaml:"send_buffer"  help:"Kernel send buffer of one client, in bytes: what it may be behind before takd notices." default:"262144"`
-	SoftLimit   int           `yaml:"soft_limit"   help:"A client with more bytes than this waiting for it gets only the newest position of each uid, until it has read them." default:"131072"`
+	SoftLimit   int           `yaml:"soft_limit"   help:"A client with more bytes than this waiting for it, for longer than a moment, gets only the newest position of each uid until it has caught up." default:"131072"`
 	HardLimit   int           `yaml:"hard_limit"   help:"A client with more bytes than this waiting for it is closed." default:"4194304"`
 	StallLimit  time.Duration `yaml:"stall_limit"  help:"A client that takes nothing for so long while bytes wait for it is closed." default:"30s"`
 	MailboxSize int           `yaml:"mailbox_size" help:"Bytes that may wait between two event loops. Positions beyond are dropped and counted, and everything beyond four times as much." default:"67108864"`
