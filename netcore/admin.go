@@ -47,6 +47,15 @@ type ClientInfo struct {
 	RateOut   float64 `json:"rate_out"` // events a second
 }
 
+// Changes is a number that grows whenever somebody comes, goes, or says who he is:
+// while it stays, so does the list of Clients, but for its counters.
+func (e *Engine) Changes() (n uint64) {
+	for _, l := range e.allLoops() {
+		n += l.stats.opened.Load() + l.stats.closed.Load() + l.stats.bound.Load()
+	}
+	return n
+}
+
 // Clients returns a snapshot of everybody who is connected, oldest first.
 func (e *Engine) Clients() []ClientInfo { return e.clients(context.Background(), nil) }
 

@@ -262,6 +262,7 @@ func (l *loop) bind(c *client, ev *cot.Event) {
 	}
 	c.Ident.Store(id)
 	c.origin = &id.Origin
+	l.stats.bound.Add(1)
 	if old != nil && old.Callsign == id.Callsign {
 		return
 	}

@@ -17,6 +17,8 @@ type loopStats struct {
 	unconvertible, undelivered, keptForAbsent                      atomic.Uint64
 	fellBehind, conflated, mailboxDrops, alarmsFull, datagramDrops atomic.Uint64
 
+	bound atomic.Uint64 // times that a client said, or changed, who it is
+
 	dropped  [session.Reasons]atomic.Uint64 // events that were not passed on
 	together [20]atomic.Uint64              // writes by the events in each: 0, 1, 2-3, 4-7, ...
 }

@@ -29,6 +29,7 @@ type people struct {
 
 	mu   sync.Mutex
 	last map[uint64]marti.Client // of the last sweep
+	seen uint64                  // Changes of the engine before that
 }
 
 func newPeople(s *Server) *people {
@@ -115,6 +116,11 @@ func (p *people) Regroup(ctx context.Context, user string) { p.s.regroup(ctx, us
 func (p *people) Settle(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	changes := p.s.engine.Changes()
+	if changes == p.seen {
+		return
+	}
+	p.seen = changes
 	now, live, known := map[uint64]marti.Client{}, map[string]bool{}, map[string]bool{}
 	for _, c := range p.Clients() {
 		now[c.ID] = c
