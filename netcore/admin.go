@@ -155,9 +155,10 @@ func (e *Engine) Replay(w Who) int {
 
 // SetGroups gives every session of user other groups, while it lives: who sees
 // it no longer is told that it left, who sees it now gets its position, and it
-// gets t-x-g-c and a new picture. It returns the number of sessions.
+// gets t-x-g-c and a new picture. His emergencies follow. It returns the number of sessions.
 func (e *Engine) SetGroups(user string, in, out []string) int {
 	reach := &session.Reach{In: e.groups.Set(in), Out: e.groups.Set(out)}
+	e.repeater.Regroup(user, reach.In.Bits) // also when he is not connected any more
 	return e.each(func(c *client) bool { return c.User == user && !c.Anonymous && c.Live() },
 		func(l *loop, c *client) { l.regroup(c, reach) })
 }

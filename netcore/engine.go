@@ -279,11 +279,7 @@ func (l *loop) part() (waiting int) {
 		}
 		if c.To(session.Draining) {
 			c.reason = "server stops"
-			l.control = c.Layer.CloseNotify(l.control[:0])
-			if len(l.control) > 0 {
-				c.Sealed += uint64(len(l.control))
-				_, _ = c.Conn.Write(l.control)
-			}
+			l.writeSealed(c, c.Layer.CloseNotify(l.control[:0]))
 		}
 		if !c.Gone() {
 			waiting += c.Conn.OutboundBuffered()

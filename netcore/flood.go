@@ -94,10 +94,7 @@ func (l *loop) unmeter(c *client) {
 
 // may reports whether ev is within the share of c, its user and its address.
 func (l *loop) may(c *client, ev *cot.Event) bool {
-	if c.cycle != l.cycle {
-		c.cycle, c.spent = l.cycle, 0
-	}
-	return c.spent < l.turnShare() && l.fair(c) && !l.congested() && l.withinRates(c, ev)
+	return l.spent(c) < l.turnShare() && l.fair(c) && !l.congested() && l.withinRates(c, ev)
 }
 
 // turnShare is what a client may spend before the next flush.
@@ -123,10 +120,18 @@ func (l *loop) fair(c *client) bool {
 	return true
 }
 
+// spent is what c has spent since the last flush.
+func (l *loop) spent(c *client) int {
+	if c.cycle != l.cycle {
+		c.cycle, c.spentNow = l.cycle, 0
+	}
+	return c.spentNow
+}
+
 // spend charges deliveries to c.
 func (l *loop) spend(c *client, deliveries int) {
 	now := l.now.UnixNano()
-	c.spent += deliveries
+	c.spentNow = l.spent(c) + deliveries
 	c.paid = max(c.paid, now) + int64(deliveries)*int64(time.Second)/fairRate
 	c.paid = min(c.paid, now+fairBurst+fairBurst/8) // what was free is not paid for later
 }
@@ -238,9 +243,6 @@ func (l *loop) serve() {
 // serveOne publishes what c has sent, for at most budget deliveries.
 func (l *loop) serveOne(c *client, budget int) {
 	defer l.guard(c)
-	if c.cycle != l.cycle {
-		c.cycle, c.spent = l.cycle, 0
-	}
 	until := l.spending + budget/max(1, l.e.loopCount())
 	for c.Reads() && l.spending < until && !l.congested() && (l.fair(c) || c.Gone()) {
 		m := c.held.Peek()

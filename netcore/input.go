@@ -41,10 +41,7 @@ func (l *loop) read(c *client) {
 			l.take(c, l.plain[:n])
 			continue
 		}
-		if l.control = c.Layer.Pending(l.control[:0]); len(l.control) > 0 && !c.Gone() {
-			c.Sealed += uint64(len(l.control))
-			_, _ = c.Conn.Write(l.control)
-		}
+		l.writeSealed(c, c.Layer.Pending(l.control[:0]))
 		switch {
 		case errors.Is(err, tlsio.ErrDry):
 		case errors.Is(err, io.EOF):

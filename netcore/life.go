@@ -136,11 +136,7 @@ func (l *loop) close(c *client, reason string) {
 		c.reason = reason
 	}
 	defer l.leave(l.enter())
-	l.control = c.Layer.CloseNotify(l.control[:0])
-	if len(l.control) > 0 {
-		c.Sealed += uint64(len(l.control))
-		_, _ = c.Conn.Write(l.control)
-	}
+	l.writeSealed(c, c.Layer.CloseNotify(l.control[:0]))
 	if !c.Gone() { // else the write has ended it
 		l.host.Close(c.Conn)
 	}
@@ -247,7 +243,6 @@ func (l *loop) regroup(c *client, reach *session.Reach) {
 	} else {
 		c.origin = &msg.Origin{User: c.User, Input: c.Input, Groups: reach.In.Names}
 	}
-	l.e.repeater.Regroup(c.account(), reach.In.Bits)
 	c.SA = l.moveSA(c, c.SA, reach)
 	l.regroupNodes(c, old, reach)
 	// ATAK clears its map on t-x-g-c, unless the event's uid contains its own.

@@ -45,12 +45,12 @@ type client struct {
 	delivered []receipt  // chat written that its kernel may not have
 	nodes     nodes      // whom it carries, if it is a gateway
 
-	held    session.Ledger // what it sent beyond its share, raw
-	holding bool           // is on the loop's list of those
-	cycle   uint64         // in which it spent
-	spent   int            // deliveries, in KiB begun
-	paid    int64          // until when, at fairRate, what it spent is paid for: Unix nanoseconds
-	rest    []byte         // what its socket still held when it ended
+	held     session.Ledger // what it sent beyond its share, raw
+	holding  bool           // is on the loop's list of those
+	cycle    uint64         // in which it spent
+	spentNow int            // deliveries, in KiB begun
+	paid     int64          // until when, at fairRate, what it spent is paid for: Unix nanoseconds
+	rest     []byte         // what its socket still held when it ended
 
 	checking      bool // its password is being checked
 	warned        bool // of a uid that is not its
@@ -488,4 +488,14 @@ func (l *loop) tooSlow(c *client, waiting int) bool {
 		c.over = l.now
 	}
 	return waiting > min(8*limit, o.HardLimit/2) || waiting > limit && l.now.Sub(c.over) > stumble
+}
+
+// writeSealed writes what c's record layer itself has to say: alerts and key
+// updates. b may be l.control.
+func (l *loop) writeSealed(c *client, b []byte) {
+	l.control = b
+	if len(b) > 0 && !c.Gone() {
+		c.Sealed += uint64(len(b))
+		_, _ = c.Conn.Write(b)
+	}
 }

@@ -140,7 +140,7 @@ func (l *loop) address(ev *cot.Event, m *msg.Msg) (d destinations, ok bool) {
 		case len(dest.Group) > 0:
 			groups = true
 			l.narrow = append(l.narrow, l.e.groups.One(dest.Group))
-		default:
+		case dest.Nobody():
 			nobody = true
 		}
 	}

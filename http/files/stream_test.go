@@ -24,7 +24,7 @@ func rss(t *testing.T) int64 {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		t.Skip("no /proc")
+		t.Fatal(err)
 	}
 	var all, resident int64
 	if _, err := fmt.Sscan(string(text), &all, &resident); err != nil {

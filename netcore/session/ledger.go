@@ -1,7 +1,6 @@
 package session
 
 import (
-	"takd/netcore/group"
 	"takd/netcore/msg"
 )
 
@@ -210,11 +209,6 @@ func (l *Ledger) Keep(fits func(*msg.Msg) bool) {
 		l.voids++
 	}
 	l.compact()
-}
-
-// Visible drops what a receiver with these OUT groups may not see.
-func (l *Ledger) Visible(out group.Bits) {
-	l.Keep(func(m *msg.Msg) bool { return out.Intersects(m.In) })
 }
 
 // Len is how many messages wait.
