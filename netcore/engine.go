@@ -215,6 +215,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		err = errors.New("stop: handshakes or password checks do not end")
 	}
 	loops := e.allLoops()
+	e.hush(parting, loops)
 	e.onLoops(parting, loops, func(l *loop) { l.farewell() })
 	err = errors.Join(err, e.drained(parting, loops))
 	e.onLoops(ctx, loops, func(l *loop) {
@@ -247,6 +248,19 @@ func partOf(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithCancel(ctx)
 	}
 	return context.WithDeadline(ctx, deadline.Add(-min(2*time.Second, time.Until(deadline)/4)))
+}
+
+// hush ends the taking in, on all loops, and returns when what was taken in has
+// reached the loops of its receivers: no goodbye overtakes it.
+func (e *Engine) hush(ctx context.Context, loops []*loop) {
+	e.onLoops(ctx, loops, func(l *loop) { l.deaf = true })
+	for {
+		var waiting atomic.Int64 // senders whose events wait; each round serves some
+		e.onLoops(ctx, loops, func(l *loop) { waiting.Add(int64(len(l.holding))) })
+		if waiting.Load() == 0 || ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 // farewell writes what is gathered and owed, and closes every client's writing

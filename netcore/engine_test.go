@@ -506,6 +506,26 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// What waits because its sender is beyond his share was taken in, too.
+func TestStopServes(t *testing.T) {
+	s := start(t, nil, func(o *netcore.Options) { o.LimitClient.Events = 50 })
+	ann, bob := s.bound(t, "ann"), s.bound(t, "bob")
+	const n = 500
+	for i := range n {
+		ann.send(event(fmt.Sprintf("m%d", i), "a-h-G", ""))
+	}
+	ann.ping()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	for i := range n {
+		bob.waitSeen(fmt.Sprintf(`uid="m%d"`, i))
+	}
+	bob.gone()
+}
+
 // Nobody can move another user's live client on the map, or take its messages.
 func TestUIDOfAnother(t *testing.T) {
 	s := start(t, nil)

@@ -250,7 +250,7 @@ func (l *loop) serveOne(c *client, budget int) {
 			return
 		}
 		scanned := m.Scan(&l.again) == nil // as when it came
-		if scanned && !l.withinRates(c, &l.again) {
+		if scanned && !l.deaf && !l.withinRates(c, &l.again) {
 			return
 		}
 		before := c.held.Size()

@@ -25,6 +25,9 @@ const (
 func (l *loop) traffic(c *client, in []byte) {
 	defer l.leave(l.enter())
 	defer l.guard(c)
+	if l.deaf {
+		return
+	}
 	l.stats.reads.Add(1)
 	c.Layer.Feed(in)
 	l.read(c)

@@ -164,7 +164,7 @@ func (l *loop) closed(c *client, err error) {
 // finish reads what c had sent before it ended, and buries it when none of that
 // waits any more.
 func (l *loop) finish(c *client) {
-	if rest := c.rest; len(rest) > 0 && c.origin != nil {
+	if rest := c.rest; len(rest) > 0 && c.origin != nil && !l.deaf {
 		c.rest = nil
 		c.Layer.Feed(rest)
 		l.read(c)

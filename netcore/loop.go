@@ -82,6 +82,7 @@ type loop struct {
 	turns    int       // inside each other: closing re-enters
 	need     bool      // something waits to be flushed
 	many     bool      // so much that flush_min need not pass
+	deaf     bool      // the server stops: what comes now does not count
 	cycle    uint64    // counts flushes
 	spending int       // deliveries so far, in KiB begun
 
