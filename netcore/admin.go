@@ -157,6 +157,7 @@ func (e *Engine) Replay(w Who) int {
 // it no longer is told that it left, who sees it now gets its position, and it
 // gets t-x-g-c and a new picture. His emergencies follow. It returns the number of sessions.
 func (e *Engine) SetGroups(user string, in, out []string) int {
+	e.regrouped.Add(1)
 	reach := &session.Reach{In: e.groups.Set(in), Out: e.groups.Set(out)}
 	e.repeater.Regroup(user, reach.In.Bits) // also when he is not connected any more
 	return e.each(func(c *client) bool { return c.User == user && !c.Anonymous && c.Live() },

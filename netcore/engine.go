@@ -35,6 +35,7 @@ type Engine struct {
 	repeater   *router.Repeater
 	seen       *router.Seen
 	lines      *lines
+	regrouped  atomic.Uint64  // counts SetGroups
 	modest     atomic.Int64   // when somebody last sent who sends little: Unix nanoseconds
 	unsaved    *LetterChanges // what the Letterbox has not taken yet
 	meters     meters
@@ -181,6 +182,9 @@ func (e *Engine) Start() error {
 }
 
 func (e *Engine) goFunc(f func()) {
+	if e.stopping.Load() {
+		return
+	}
 	e.wait.Add(1)
 	go func() {
 		defer e.wait.Done()

@@ -68,6 +68,19 @@ func (p *people) set(user, groups string) {
 	p.groups[user] = groups
 }
 
+// SetGroups is the engine's, after the change of the store that it tells of.
+func (s *server) SetGroups(user string, in, out []string) int {
+	var spec []string
+	for _, g := range in {
+		spec = append(spec, "in:"+g)
+	}
+	for _, g := range out {
+		spec = append(spec, "out:"+g)
+	}
+	s.people.set(user, strings.Join(spec, ","))
+	return s.Engine.SetGroups(user, in, out)
+}
+
 func (p *people) ban(user string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -89,10 +89,7 @@ func (l *loop) authenticate(c *client) {
 		if err != nil {
 			return
 		}
-		// Once more, now that Kick and SetGroups can find it: who was disabled or
-		// regrouped in between has no place to hide.
-		again, late := check()
-		l.call(func() { l.confirm(c, again, late) })
+		l.confirmBy(c, check) // as recheck
 	})
 }
 
@@ -116,10 +113,19 @@ func (l *loop) authenticated(c *client, user string, p Principal, err error) {
 	l.take(c, rest)
 }
 
-// confirm holds against c what was found out when it was asked for once more.
-func (l *loop) confirm(c *client, p Principal, err error) {
+// confirmBy asks who c is, off the loop, and holds the answer against c on it.
+func (l *loop) confirmBy(c *client, check func() (Principal, error)) {
+	seen := l.e.regrouped.Load()
+	p, err := check()
+	l.call(func() { l.confirm(c, p, err, seen, check) })
+}
+
+// confirm asks again where SetGroups came between: the answer may be the older.
+func (l *loop) confirm(c *client, p Principal, err error, seen uint64, check func() (Principal, error)) {
 	switch {
 	case !c.Live():
+	case err == nil && seen != l.e.regrouped.Load():
+		l.e.goFunc(func() { l.confirmBy(c, check) })
 	case err != nil:
 		l.close(c, "refused: "+err.Error())
 	default:

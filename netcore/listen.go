@@ -257,8 +257,7 @@ func (e *Engine) handshake(conn *net.TCPConn, in Input, remote netip.AddrPort) e
 // recheck asks once more who c is, now that Kick and SetGroups can find it: a
 // certificate that was revoked in between has no place to hide.
 func (e *Engine) recheck(c *client, leaf *x509.Certificate) {
-	p, err := e.opts.Load().Auth.Certificate(e.ctx, leaf)
-	c.loop.call(func() { c.loop.confirm(c, p, err) })
+	c.loop.confirmBy(c, func() (Principal, error) { return e.opts.Load().Auth.Certificate(e.ctx, leaf) })
 }
 
 // readPackets takes in datagrams: each holds an event or several.

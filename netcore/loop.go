@@ -468,7 +468,7 @@ func (l *loop) write(s *session.Session, plain []byte, events int) {
 	l.stats.bytesOut.Add(uint64(len(plain)))
 	l.stats.writes.Add(1)
 	l.stats.together[min(bits.Len(uint(events)), len(l.stats.together)-1)].Add(1)
-	_, _ = s.Conn.Write(l.out) // an error has ended the session already
+	put(s.Conn, l.out) // an error has ended the session already
 	if s.State() == session.Current && l.tooSlow(c, s.Conn.OutboundBuffered()) {
 		l.falling = append(l.falling, c)
 	}

@@ -1,8 +1,6 @@
 package netcore
 
 import (
-	"golang.org/x/sys/unix"
-
 	"takd/netcore/msg"
 	"takd/netcore/router"
 	"takd/netcore/session"
@@ -79,17 +77,6 @@ func (l *loop) askReceipts() {
 	}
 }
 
-// outstanding is how many bytes that conn was given have not arrived.
-func outstanding(conn session.Conn) int {
-	n := conn.OutboundBuffered()
-	if s, ok := conn.(interface{ Fd() int }); ok {
-		if q, err := unix.IoctlGetInt(s.Fd(), unix.TIOCOUTQ); err == nil { // SIOCOUTQ: not acknowledged
-			n += q
-		}
-	}
-	return n
-}
-
 // forward finds a place for the chat that c has not got, in order: another
 // connection of the same client, the box of those who are away, or its sender.
 func (l *loop) forward(c *client) {
@@ -161,30 +148,4 @@ func (l *loop) returnTo(c *client, m *msg.Msg) {
 	if l.control, err = l.again.AppendUndelivered(l.control[:0], c.Format); err == nil {
 		l.writeOwn(c, l.control)
 	}
-}
-
-// mostRest bounds what is read of a connection that has ended: more than any
-// kernel keeps by default.
-const mostRest = 8 << 20
-
-// remains reads what the kernel still holds of what conn's peer has sent. Linux
-// gives it out even after writing has failed.
-func remains(conn session.Conn) (rest []byte) {
-	s, ok := conn.(interface{ Fd() int })
-	if !ok {
-		return nil
-	}
-	buf := make([]byte, 64<<10)
-	for failed := 0; failed < 2 && len(rest) < mostRest; {
-		n, err := unix.Read(s.Fd(), buf)
-		switch {
-		case n > 0:
-			rest = append(rest, buf[:n]...)
-		case err == nil || err == unix.EAGAIN:
-			return rest
-		default: // the first error may be that of an earlier write
-			failed++
-		}
-	}
-	return rest
 }

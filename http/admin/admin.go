@@ -52,7 +52,7 @@ func on(tag string, routes ...httpd.Route) []httpd.Route {
 
 // audit records what was done. That it was done stands either way.
 func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
 		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
 	}
 }

@@ -79,7 +79,7 @@ func (a *api) allCerts(r *httpd.Request) error {
 }
 
 func (a *api) listCerts(r *httpd.Request, user string, keep func(*pki.Record, time.Time) bool) error {
-	all, err := a.PKI.Records(r.RequestCtx, user)
+	all, err := a.PKI.Records(r.Context(), user)
 	if err != nil {
 		return refusal(err)
 	}
@@ -97,7 +97,7 @@ func (a *api) listCerts(r *httpd.Request, user string, keep func(*pki.Record, ti
 // server fails with 500, and CloudTAK then asks by user name; it takes 404 for a
 // failure of its own.
 func (a *api) named(r *httpd.Request) (*pki.Record, error) {
-	c, err := a.PKI.Record(r.RequestCtx, r.Param("hash"))
+	c, err := a.PKI.Record(r.Context(), r.Param("hash"))
 	if errors.Is(err, pki.ErrNotFound) {
 		return nil, &httpd.Error{Status: http.StatusInternalServerError, Code: 6}
 	}
@@ -145,7 +145,7 @@ func (a *api) listed(r *httpd.Request) ([]*pki.Record, error) {
 	if len(texts) > maxIDs {
 		return nil, httpd.Bad("ids: %d; want at most %d", len(texts), maxIDs)
 	}
-	all, err := a.PKI.Records(r.RequestCtx, "")
+	all, err := a.PKI.Records(r.Context(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (a *api) listed(r *httpd.Request) ([]*pki.Record, error) {
 
 func (a *api) revoke(r *httpd.Request, list []*pki.Record) error {
 	for _, c := range list {
-		fresh, err := a.PKI.Revoke(r.RequestCtx, c.Serial)
+		fresh, err := a.PKI.Revoke(r.Context(), c.Serial)
 		if err != nil {
 			return refusal(err)
 		}
@@ -209,7 +209,7 @@ func (a *api) deleteCerts(r *httpd.Request) error {
 	if err := a.revoke(r, valid); err != nil {
 		return err
 	}
-	n, err := a.PKI.Forget(r.RequestCtx, expired)
+	n, err := a.PKI.Forget(r.Context(), expired)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (a *api) auditLog(r *httpd.Request) error {
 		}
 		limit = n
 	}
-	all, err := a.AuditLog(r.RequestCtx, int64(limit))
+	all, err := a.AuditLog(r.Context(), int64(limit))
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ type userGroups struct {
 }
 
 func (a *api) listUsers(r *httpd.Request) error {
-	all, err := a.Auth.Users(r.RequestCtx)
+	all, err := a.Auth.Users(r.Context())
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (a *api) listUsers(r *httpd.Request) error {
 }
 
 func (a *api) listGroups(r *httpd.Request) error {
-	all, err := a.Auth.Groups(r.RequestCtx)
+	all, err := a.Auth.Groups(r.Context())
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (a *api) listGroups(r *httpd.Request) error {
 }
 
 func (a *api) groupsOfUser(r *httpd.Request) error {
-	u, err := a.Auth.User(r.RequestCtx, r.Param("username"))
+	u, err := a.Auth.User(r.Context(), r.Param("username"))
 	if err != nil {
 		return refusal(err)
 	}
@@ -121,14 +121,14 @@ type groupUsers struct {
 
 func (a *api) usersInGroup(r *httpd.Request) error {
 	name := r.Param("group")
-	groups, err := a.Auth.Groups(r.RequestCtx)
+	groups, err := a.Auth.Groups(r.Context())
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == name }) {
 		return httpd.NotFound("Not Found: there is no such group")
 	}
-	all, err := a.Auth.Users(r.RequestCtx)
+	all, err := a.Auth.Users(r.Context())
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (a *api) newUser(r *httpd.Request) error {
 	if err := read(r, &q); err != nil {
 		return err
 	}
-	err := a.Auth.AddUser(r.RequestCtx, auth.NewUser{Name: q.Name, Password: q.Password, In: q.in(), Out: q.out()})
+	err := a.Auth.AddUser(r.Context(), auth.NewUser{Name: q.Name, Password: q.Password, In: q.in(), Out: q.out()})
 	if err != nil {
 		return refusal(err)
 	}
@@ -183,9 +183,9 @@ func (a *api) newUsers(r *httpd.Request) error {
 	made := make([]userPassword, 0, n)
 	for i := q.Start; i <= q.End; i++ {
 		u := userPassword{strings.Replace(q.Expression, place, strconv.Itoa(i), 1), rand.Text()}
-		err := a.Auth.AddUser(r.RequestCtx, auth.NewUser{Name: u.Name, Password: u.Password, In: q.in(), Out: q.out()})
+		err := a.Auth.AddUser(r.Context(), auth.NewUser{Name: u.Name, Password: u.Password, In: q.in(), Out: q.out()})
 		if err != nil {
-			return errors.Join(refusal(err), a.undo(r.RequestCtx, made))
+			return errors.Join(refusal(err), a.undo(r.Context(), made))
 		}
 		made = append(made, u)
 	}
@@ -210,7 +210,7 @@ func (a *api) changePassword(r *httpd.Request) error {
 	if q.Password == "" {
 		return httpd.Bad("password: want one")
 	}
-	if err := a.Auth.SetPassword(r.RequestCtx, q.Name, q.Password); err != nil {
+	if err := a.Auth.SetPassword(r.Context(), q.Name, q.Password); err != nil {
 		return refusal(err)
 	}
 	a.audit(r, "user passwd", q.Name)
@@ -223,7 +223,7 @@ func (a *api) updateGroups(r *httpd.Request) error {
 		return err
 	}
 	in, out := q.in(), q.out()
-	if err := a.Auth.SetUser(r.RequestCtx, q.Name, auth.Change{In: &in, Out: &out}); err != nil {
+	if err := a.Auth.SetUser(r.Context(), q.Name, auth.Change{In: &in, Out: &out}); err != nil {
 		return refusal(err)
 	}
 	a.audit(r, "user set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
@@ -239,7 +239,7 @@ func (a *api) updateGroupUsers(r *httpd.Request) error {
 	if q.Name == auth.Anonymous {
 		return httpd.Bad("groupname: who is in %s is who is in no other", auth.Anonymous)
 	}
-	all, err := a.Auth.Users(r.RequestCtx)
+	all, err := a.Auth.Users(r.Context())
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (a *api) updateGroupUsers(r *httpd.Request) error {
 			return httpd.Bad("there is no user %q", name)
 		}
 	}
-	if err := a.Auth.AddGroup(r.RequestCtx, q.Name); err != nil && !errors.Is(err, auth.ErrExists) {
+	if err := a.Auth.AddGroup(r.Context(), q.Name); err != nil && !errors.Is(err, auth.ErrExists) {
 		return refusal(err)
 	}
 	for _, u := range all {
@@ -261,7 +261,7 @@ func (a *api) updateGroupUsers(r *httpd.Request) error {
 		if slices.Equal(newIn, oldIn) && slices.Equal(newOut, oldOut) {
 			continue
 		}
-		if err := a.Auth.SetUser(r.RequestCtx, u.Name, auth.Change{In: &newIn, Out: &newOut}); err != nil && !errors.Is(err, auth.ErrNotFound) {
+		if err := a.Auth.SetUser(r.Context(), u.Name, auth.Change{In: &newIn, Out: &newOut}); err != nil && !errors.Is(err, auth.ErrNotFound) {
 			return refusal(err)
 		}
 	}
@@ -282,7 +282,7 @@ func member(groups []string, name string, is bool) []string {
 
 func (a *api) deleteUser(r *httpd.Request) error {
 	name := r.Param("username")
-	if err := a.RemoveUser(r.RequestCtx, name); err != nil {
+	if err := a.RemoveUser(r.Context(), name); err != nil {
 		return refusal(err)
 	}
 	a.audit(r, "user remove", name)

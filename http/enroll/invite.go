@@ -56,7 +56,7 @@ type Invite struct {
 }
 
 func (a *API) listInvites(r *httpd.Request) error {
-	all, err := a.Auth.Invites(r.RequestCtx)
+	all, err := a.Auth.Invites(r.Context())
 	if err != nil {
 		return err
 	}
@@ -99,11 +99,11 @@ func (a *API) addInvite(r *httpd.Request) error {
 			return httpd.Bad("expires: want a duration as 24h")
 		}
 	}
-	i, token, err := a.Auth.AddInvite(r.RequestCtx, n)
+	i, token, err := a.Auth.AddInvite(r.Context(), n)
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r.RequestCtx, r.Who.User, "invite", AuditText(i))
+	a.audit(r.Context(), r.Who.User, "invite", AuditText(i))
 	v, err := NewInvitation(i, token, a.Site())
 	if err != nil {
 		return err
@@ -118,14 +118,14 @@ func AuditText(i auth.Invite) string {
 
 func (a *API) removeInvite(r *httpd.Request) error {
 	id, _ := r.UserValue("id").(string)
-	i, err := a.Auth.RemoveInvite(r.RequestCtx, id)
+	i, err := a.Auth.RemoveInvite(r.Context(), id)
 	if errors.Is(err, auth.ErrNotFound) {
 		return httpd.NotFound("Not Found: there is no such invitation")
 	}
 	if err != nil {
 		return err
 	}
-	a.audit(r.RequestCtx, r.Who.User, "invite remove", i.User+" id="+i.ID)
+	a.audit(r.Context(), r.Who.User, "invite remove", i.User+" id="+i.ID)
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
 }
@@ -139,7 +139,7 @@ func (a *API) invitedPackage(r *httpd.Request) error {
 	if kind != "" && kind != "atak" && kind != "itak" && kind != "wintak" {
 		return httpd.Bad("for: want atak, itak or wintak")
 	}
-	p, err := a.Auth.PrincipalForInvite(r.RequestCtx, "", token)
+	p, err := a.Auth.PrincipalForInvite(r.Context(), "", token)
 	if err != nil {
 		return refusal(err)
 	}
@@ -158,13 +158,13 @@ func (a *API) invitedPackage(r *httpd.Request) error {
 }
 
 func (a *API) pack(r *httpd.Request, user, token, kind string) (*pki.Issued, []byte, error) {
-	back, err := a.Auth.UseInvite(r.RequestCtx, user, token, "")
+	back, err := a.Auth.UseInvite(r.Context(), user, token, "")
 	if err != nil {
 		return nil, nil, err
 	}
 	issued, zip, err := a.packIssued(r, user, kind)
 	if err != nil {
-		return nil, nil, errors.Join(err, back(r.RequestCtx))
+		return nil, nil, errors.Join(err, back(r.Context()))
 	}
 	return issued, zip, nil
 }
@@ -172,7 +172,7 @@ func (a *API) pack(r *httpd.Request, user, token, kind string) (*pki.Issued, []b
 func (a *API) packIssued(r *httpd.Request, user, kind string) (*pki.Issued, []byte, error) {
 	site := a.Site()
 	o := pki.SignOptions{User: user, Address: r.RemoteIP().String(), Validity: a.Options().WithDefaults().Validity}
-	issued, p12, err := a.PKI.IssueKeyStore(r.RequestCtx, o, pki.DefaultPassword)
+	issued, p12, err := a.PKI.IssueKeyStore(r.Context(), o, pki.DefaultPassword)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -82,7 +82,7 @@ type session struct {
 func (a *API) start(r *httpd.Request, user, password string) (s session, status int, err error) {
 	address := r.RemoteIP().String()
 	from, _ := netip.AddrFromSlice(r.RemoteIP())
-	p, err := a.Auth.PrincipalForPassword(auth.WithPeer(r.RequestCtx, from), user, password)
+	p, err := a.Auth.PrincipalForPassword(auth.WithPeer(r.Context(), from), user, password)
 	switch {
 	case errors.Is(err, auth.ErrThrottled):
 		r.Response.Header.Set("Retry-After", "30")
@@ -100,12 +100,12 @@ func (a *API) start(r *httpd.Request, user, password string) (s session, status 
 	if s, err = a.session(r, p); err != nil {
 		return s, 0, err
 	}
-	a.audit(r.RequestCtx, p.User, "login", "address="+address)
+	a.audit(r.Context(), p.User, "login", "address="+address)
 	return s, 0, nil
 }
 
 func (a *API) session(r *httpd.Request, p auth.Principal) (session, error) {
-	token, expires, err := a.Tokens.Issue(r.RequestCtx, p.User, a.Options().WithDefaults().Session)
+	token, expires, err := a.Tokens.Issue(r.Context(), p.User, a.Options().WithDefaults().Session)
 	if err != nil {
 		return session{}, err
 	}
@@ -180,7 +180,7 @@ func (a *API) refresh(r *httpd.Request) error {
 	if r.Who.Via != "session" && r.Who.Via != "token" {
 		return httpd.Forbidden("There is no login to prolong")
 	}
-	p, err := a.Auth.Principal(r.RequestCtx, r.Who.User)
+	p, err := a.Auth.Principal(r.Context(), r.Who.User)
 	if err != nil {
 		return refusal(err)
 	}
@@ -196,11 +196,11 @@ func (a *API) refresh(r *httpd.Request) error {
 func (a *API) logout(r *httpd.Request) error {
 	noStore(r)
 	if token := accessToken(r); token != "" {
-		if err := a.Tokens.Revoke(r.RequestCtx, token); err != nil && !errors.Is(err, auth.ErrBadToken) {
+		if err := a.Tokens.Revoke(r.Context(), token); err != nil && !errors.Is(err, auth.ErrBadToken) {
 			return err
 		}
 		if r.Who.User != "" {
-			a.audit(r.RequestCtx, r.Who.User, "logout", "address="+r.RemoteIP().String())
+			a.audit(r.Context(), r.Who.User, "logout", "address="+r.RemoteIP().String())
 		}
 	}
 	setCookie(r, "", fasthttp.CookieExpireDelete)

@@ -20,7 +20,7 @@ const apiPort = 8443
 func (a *API) profile(r *httpd.Request) error {
 	uid := clientUID(r)
 	if r.Who.Via == httpd.ViaSpent {
-		spent, err := a.Auth.InviteSpentBy(r.RequestCtx, shown(r), uid)
+		spent, err := a.Auth.InviteSpentBy(r.Context(), shown(r), uid)
 		if err != nil {
 			return err
 		}

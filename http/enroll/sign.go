@@ -130,7 +130,7 @@ func (a *API) sign(r *httpd.Request) (*pki.Signed, error) {
 	}
 	var signed *pki.Signed
 	err = a.invited(r, o.ClientUID, func() error {
-		signed, err = a.PKI.SignCSR(r.RequestCtx, csr, o)
+		signed, err = a.PKI.SignCSR(r.Context(), csr, o)
 		return err
 	})
 	if err != nil {
@@ -177,7 +177,7 @@ func (a *API) keyStore(r *httpd.Request) error {
 	err = a.issueKey(r, func() (*pki.Issued, error) {
 		var issued *pki.Issued
 		err := a.invited(r, o.ClientUID, func() (err error) {
-			issued, der, err = a.PKI.IssueKeyStore(r.RequestCtx, o, password)
+			issued, der, err = a.PKI.IssueKeyStore(r.Context(), o, password)
 			return err
 		})
 		return issued, err
@@ -218,7 +218,7 @@ func (a *API) invited(r *httpd.Request, clientUID string, issue func() error) er
 	token := shown(r)
 	back := func(context.Context) error { return nil }
 	if auth.LooksLikeInvite(token) {
-		use, err := a.Auth.UseInvite(r.RequestCtx, r.Who.User, token, clientUID)
+		use, err := a.Auth.UseInvite(r.Context(), r.Who.User, token, clientUID)
 		switch {
 		case err == nil:
 			back = use
@@ -230,7 +230,7 @@ func (a *API) invited(r *httpd.Request, clientUID string, issue func() error) er
 	}
 	err := issue()
 	if err != nil {
-		err = errors.Join(err, back(context.WithoutCancel(r.RequestCtx)))
+		err = errors.Join(err, back(context.WithoutCancel(r.Context())))
 	}
 	return err
 }

@@ -49,38 +49,38 @@ const (
 // identify finds out who calls: by certificate, else by the Authorization
 // header, else by the cookie of a session. With a certificate the header is
 // somebody else's: clients put tokens of missions there.
-func (s *Server) identify(ctx *fasthttp.RequestCtx, which Face) (Principal, error) {
-	c, _ := ctx.Conn().(*conn)
+func (s *Server) identify(r *Request) (Principal, error) {
+	c, _ := r.Conn().(*conn)
 	if c != nil {
 		if chain := c.ConnectionState().PeerCertificates; len(chain) > 0 {
-			return s.byCertificate(ctx, c, chain, which)
+			return s.byCertificate(r, c, chain)
 		}
 	}
-	if which == Federation || which == API && s.opts.CertificateOnly {
+	if r.Face == Federation || r.Face == API && s.opts.CertificateOnly {
 		return Principal{}, fmt.Errorf("%w: this port wants a client certificate", errNoCreds)
 	}
-	scheme, rest, _ := strings.Cut(string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
-	cookie := ctx.Request.Header.Cookie(cookieName)
+	scheme, rest, _ := strings.Cut(string(r.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
+	cookie := r.Request.Header.Cookie(cookieName)
 	basic := strings.EqualFold(scheme, "Basic")
 	if !basic && !strings.EqualFold(scheme, "Bearer") && len(cookie) == 0 {
 		return Principal{}, errNoCreds
 	}
-	ip := address(ctx.RemoteAddr())
-	if err := s.throttled(ctx, ip); err != nil {
+	ip := address(r.RemoteAddr())
+	if err := s.throttled(r, ip); err != nil {
 		return Principal{}, err
 	}
 	var who Principal
 	var err error
 	switch {
 	case basic:
-		who, err = s.byPassword(ctx, rest)
+		who, err = s.byPassword(r, rest)
 	case scheme != "":
-		who, err = s.opts.Auth.Token(ctx, strings.TrimSpace(rest))
+		who, err = s.opts.Auth.Token(r.Context(), strings.TrimSpace(rest))
 		def(&who.Via, "token")
 	default:
-		who, err = s.opts.Auth.Token(ctx, string(cookie))
+		who, err = s.opts.Auth.Token(r.Context(), string(cookie))
 		def(&who.Via, "session")
-		if err == nil && writes(ctx) && len(ctx.Request.Header.Peek(fasthttp.HeaderXRequestedWith)) == 0 {
+		if err == nil && writes(r.RequestCtx) && len(r.Request.Header.Peek(fasthttp.HeaderXRequestedWith)) == 0 {
 			err = fmt.Errorf("%w: a session that changes something sends X-Requested-With", errForeign)
 		}
 	}
@@ -110,12 +110,12 @@ func (r *Request) Recheck() func(context.Context) error {
 }
 
 // throttled tells whether an address has shown too many wrong passwords.
-func (s *Server) throttled(ctx *fasthttp.RequestCtx, ip netip.Addr) error {
+func (s *Server) throttled(r *Request, ip netip.Addr) error {
 	left, full := s.fails.full(ip, time.Now())
 	if !full {
 		return nil
 	}
-	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(int(left.Seconds())+1))
+	r.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(int(left.Seconds())+1))
 	return ErrThrottled
 }
 
@@ -129,18 +129,18 @@ func writes(ctx *fasthttp.RequestCtx) bool {
 	return !ctx.IsGet() && !ctx.IsHead() && !ctx.IsOptions()
 }
 
-func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.Certificate, which Face) (Principal, error) {
+func (s *Server) byCertificate(r *Request, c *conn, chain []*x509.Certificate) (Principal, error) {
 	epoch, now := s.epoch.Load(), time.Now()
 	if known := c.who.Load(); known != nil && known.epoch == epoch && now.Before(known.until) {
 		return known.who, nil
 	}
 	ask, via := s.opts.Auth.Certificate, "certificate"
-	if which == Federation { // another trust: a client's certificate is nothing there
+	if r.Face == Federation { // another trust: a client's certificate is nothing there
 		if ask, via = s.opts.Federate, ViaFederate; ask == nil {
 			return Principal{}, fmt.Errorf("%w: no server is federated", ErrUnknown)
 		}
 	}
-	who, err := ask(ctx, chain)
+	who, err := ask(r.Context(), chain)
 	if err != nil {
 		return who, err
 	}
@@ -149,13 +149,13 @@ func (s *Server) byCertificate(ctx *fasthttp.RequestCtx, c *conn, chain []*x509.
 	return who, nil
 }
 
-func (s *Server) byPassword(ctx *fasthttp.RequestCtx, encoded string) (Principal, error) {
+func (s *Server) byPassword(r *Request, encoded string) (Principal, error) {
 	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	user, password, ok := strings.Cut(string(text), ":")
 	if err != nil || !ok {
 		return Principal{}, fmt.Errorf("%w: Authorization: want Basic with user:password in base64", ErrUnknown)
 	}
-	who, err := s.opts.Auth.Password(ctx, user, password, address(ctx.RemoteAddr()))
+	who, err := s.opts.Auth.Password(r.Context(), user, password, address(r.RemoteAddr()))
 	def(&who.Via, "password")
 	return who, err
 }
@@ -184,7 +184,7 @@ func (r *Route) may(who *Principal) bool {
 
 // admit finds out who calls and whether that is enough.
 func (s *Server) admit(r *Request, route *Route) error {
-	who, err := s.identify(r.RequestCtx, r.Face)
+	who, err := s.identify(r)
 	switch {
 	case err == nil:
 		r.Who = who
@@ -192,7 +192,7 @@ func (s *Server) admit(r *Request, route *Route) error {
 		err = nil
 	}
 	if err == nil && route.Login {
-		err = s.throttled(r.RequestCtx, address(r.RemoteAddr()))
+		err = s.throttled(r, address(r.RemoteAddr()))
 	}
 	switch {
 	case err == nil:

@@ -86,7 +86,7 @@ var boot = strings.ToLower(rand.Text()[:6])
 
 // request begins one call. Its id is ours: what a client sends is not believed.
 func (s *Server) request(ctx *fasthttp.RequestCtx, which Face) *Request {
-	r := &Request{RequestCtx: ctx, Face: which, srv: s, ID: boot + "-" + strconv.FormatUint(s.calls.Add(1), 36)}
+	r := &Request{RequestCtx: ctx, Face: which, srv: s, ctx: s.ctx, ID: boot + "-" + strconv.FormatUint(s.calls.Add(1), 36)}
 	ctx.Response.Header.Set("X-Request-Id", r.ID)
 	return r
 }

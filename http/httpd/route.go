@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"net/url"
 	"time"
 
@@ -81,7 +82,17 @@ type Request struct {
 	Face Face
 	ID   string // in the log and in the answer's X-Request-Id
 	srv  *Server
+	ctx  context.Context
 }
+
+// Context ends when the handler returns, or the server does. What a handler
+// calls gets this one, never the RequestCtx: that is another request's as soon as
+// the handler has returned, while the callee may still look at it.
+func (r *Request) Context() context.Context { return r.ctx }
+
+// ServerContext ends with the server: for a body that is written after the
+// handler has returned.
+func (r *Request) ServerContext() context.Context { return r.srv.ctx }
 
 // Param is a parameter of the path, decoded. "" where there is none.
 func (r *Request) Param(name string) string {

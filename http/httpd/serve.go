@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"fmt"
@@ -100,7 +101,10 @@ func (s *Server) handler(which Face, route *Route) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		began := time.Now()
 		r := s.request(ctx, which)
+		var cancel context.CancelFunc
+		r.ctx, cancel = context.WithCancel(s.ctx)
 		s.answer(r, route)
+		cancel()
 		s.finish(r)
 		d := time.Since(began)
 		took.Update(d.Seconds())

@@ -103,6 +103,8 @@ type Server struct {
 	calls atomic.Uint64 // requests, for their ids
 	stats *metrics.Set
 	stray *metrics.Counter // requests that reach no row of the table
+	ctx   context.Context  // until Shutdown is over
+	end   context.CancelFunc
 
 	sockets sync.WaitGroup // WebSockets
 
@@ -127,6 +129,7 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, stats: metrics.NewSet()}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	s.stray = s.stats.NewCounter("takd_http_requests_refused_early_total")
 	s.gate.limits, s.fails.limit = o.Limits, o.Limits.Logins
 	s.opts.Routes = slices.Concat(s.documents(), o.Routes)
@@ -178,6 +181,7 @@ func (s *Server) Listen(which Face, addr string, config func() *tls.Config) (net
 
 // Shutdown stops accepting, lets requests finish until ctx ends, and closes what is left.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.end()
 	s.mu.Lock()
 	faces := s.faces
 	s.faces, s.stopped = nil, true

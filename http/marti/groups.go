@@ -63,7 +63,7 @@ type groupInfo map[string]struct {
 }
 
 func (a *api) known(r *httpd.Request) (groupInfo, error) {
-	all, err := a.Auth.Groups(r.RequestCtx)
+	all, err := a.Auth.Groups(r.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func caller(r *httpd.Request) member {
 
 // named is the member that an administrator means.
 func (a *api) named(r *httpd.Request) (member, error) {
-	p, err := a.Auth.Principal(r.RequestCtx, string(r.QueryArgs().Peek("username")))
+	p, err := a.Auth.Principal(r.Context(), string(r.QueryArgs().Peek("username")))
 	if errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrDisabled) {
 		return member{}, httpd.NotFound("Not Found: there is no such user")
 	}
@@ -116,7 +116,7 @@ func (a *api) groupsOf(r *httpd.Request, m member) ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, out, err := a.Contact.Active(r.RequestCtx, m.user, m.device, m.in, m.out)
+	in, out, err := a.Contact.Active(r.Context(), m.user, m.device, m.in, m.out)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (a *api) members(r *httpd.Request) error {
 	name := string(r.QueryArgs().Peek("groupNameFilter"))
 	n := 0
 	if slices.Contains(r.Who.Out, name) || r.Who.Role == httpd.Admin {
-		all, err := a.Auth.Groups(r.RequestCtx)
+		all, err := a.Auth.Groups(r.Context())
 		if err != nil {
 			return err
 		}
@@ -280,10 +280,10 @@ func (a *api) switchGroups(r *httpd.Request, m member, on func(group) bool, comp
 	if err := complain(); err != nil {
 		return err
 	}
-	if err := a.Contact.SetActive(r.RequestCtx, m.user, m.device, m.in, m.out, in, out); err != nil {
+	if err := a.Contact.SetActive(r.Context(), m.user, m.device, m.in, m.out, in, out); err != nil {
 		return err
 	}
-	a.Live.Regroup(r.RequestCtx, m.user)
+	a.Live.Regroup(r.Context(), m.user)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

@@ -196,7 +196,7 @@ func created(r *httpd.Request) error {
 
 // audit records what was done. That it was done stands either way.
 func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
 		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
 	}
 }

@@ -240,7 +240,7 @@ func (a *api) endpoints(r *httpd.Request) error {
 	}
 	connected := map[string]bool{}
 	list := make([]endpoint, 0, 16)
-	a.Live.Settle(r.RequestCtx)
+	a.Live.Settle(r.Context())
 	for _, c := range a.visible(out) {
 		if c.Callsign == "" {
 			continue // ATAK throws the whole list away over one that it cannot show
@@ -253,7 +253,7 @@ func (a *api) endpoints(r *httpd.Request) error {
 		list = append(list, endpoint{c.Callsign, c.UID, c.User, c.Team, c.Role, shortTime(at), "Connected"})
 	}
 	if !q.GetBool("showCurrentlyConnectedClients") {
-		gone, err := a.Contact.Endpoints(r.RequestCtx, since)
+		gone, err := a.Contact.Endpoints(r.Context(), since)
 		if err != nil {
 			return err
 		}

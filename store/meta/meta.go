@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -84,10 +85,13 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 	return db, nil
 }
 
+// busyTimeout is how long one writer waits for another.
+const busyTimeout = 10 * time.Second
+
 // dsn escapes the path, so that no character in it can add parameters.
 func dsn(path string) string {
 	u := url.URL{Scheme: "file", Path: path, RawQuery: strings.Join([]string{
-		"_pragma=busy_timeout(10000)",
+		fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"_pragma=journal_mode(WAL)",
 		"_pragma=synchronous(FULL)",
 		"_pragma=foreign_keys(1)",

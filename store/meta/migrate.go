@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed migrations/*.sql
@@ -38,7 +39,10 @@ func (db *DB) migrate(ctx context.Context, files fs.FS) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)`)
+	err = patiently(ctx, func() error {
+		_, err := db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)`)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("schema version: %w", err)
 	}
@@ -68,6 +72,24 @@ func (db *DB) migrate(ctx context.Context, files fs.FS) error {
 		db.log.Info("database migrated", "version", m.version, "migration", m.name)
 	}
 	return nil
+}
+
+// patiently repeats f while the database is busy, for as long as a writer waits.
+// SQLite itself does not wait when somebody else has just made the file, changes
+// it to WAL, or takes the WAL away as the last one to close it.
+func patiently(ctx context.Context, f func() error) error {
+	for end := time.Now().Add(busyTimeout); ; {
+		err := f()
+		var code interface{ Code() int }
+		if !errors.As(err, &code) || code.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func (db *DB) apply(ctx context.Context, m migration) error {
