@@ -98,7 +98,7 @@ func New(o Options) (*Engine, error) {
 		}, o.Letters != nil),
 		repeater: router.NewRepeater(o.Emergencies),
 		pool: tlsio.NewPool(tlsio.Limits{
-			Deadline: o.HandshakeDeadline, Total: o.Handshakes, PerAddress: o.HandshakesPerIP,
+			Deadline: o.HandshakeDeadline, Total: o.Handshakes, PerAddress: o.HandshakesPerIP, Crypto: max(1, cores/2),
 		}),
 		maxClients: room,
 		stopped:    make(chan struct{}),

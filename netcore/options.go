@@ -182,6 +182,10 @@ func def[T comparable](p *T, v T) {
 	}
 }
 
+// cores is how many the machine, or the container, has: taken before anybody
+// gives the Go scheduler more.
+var cores = runtime.GOMAXPROCS(0)
+
 // WithDefaults returns o with every zero field set to its default.
 func (o Options) WithDefaults() Options {
 	if len(o.Inputs) == 0 {
@@ -201,7 +205,7 @@ func (o Options) WithDefaults() Options {
 	def(&o.LimitClient.UIDs, 2000)
 	def(&o.WaitLimit, 16<<20)
 	def(&o.MaxClients, 16000)
-	def(&o.Loops, runtime.GOMAXPROCS(0))
+	def(&o.Loops, cores)
 	def(&o.HandshakeDeadline, 10*time.Second)
 	def(&o.Handshakes, 8192)
 	def(&o.HandshakesPerIP, 4096)

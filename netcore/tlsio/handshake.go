@@ -40,7 +40,7 @@ type Pool struct {
 // NewPool returns a pool with these limits.
 func NewPool(lim Limits) *Pool {
 	if lim.Crypto <= 0 {
-		lim.Crypto = max(1, runtime.GOMAXPROCS(0)/2)
+		lim.Crypto = max(1, runtime.NumCPU()/2)
 	}
 	return &Pool{lim: lim, cpu: make(chan struct{}, lim.Crypto), addr: make(map[netip.Addr]int)}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -287,6 +288,7 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 	}
 	s.twice = newTwice()
 	s.link(ctx)
+	roomForLoops(s.cfg.Current().Messaging.Loops)
 	if err := s.engine.Start(); err != nil {
 		return nil, errors.Join(err, s.engine.Stop(ctx))
 	}
@@ -294,6 +296,17 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 		s.twice.stop()
 		return s.engine.Stop(ctx)
 	}, nil
+}
+
+// roomForLoops gives the Go scheduler two places more than there are event loops.
+// A loop waits inside a system call, with its place. While all places are taken
+// so, the scheduler's monitor takes them away and looks for work every 20 µs: at
+// 20,000 deliveries a second that was a tenth of all the time takd used. Who sets
+// GOMAXPROCS knows better.
+func roomForLoops(loops int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(loops + 2)
+	}
 }
 
 func (s *Server) startOps(context.Context) (stop func(context.Context) error, err error) {
