@@ -42,6 +42,7 @@ func (l *loop) read(c *client) {
 			c.Stats.BytesIn += uint64(n)
 			l.stats.bytesIn.Add(uint64(n))
 			l.take(c, l.plain[:n])
+			l.post() // the other loops may begin
 			continue
 		}
 		l.writeSealed(c, c.Layer.Pending(l.control[:0]))

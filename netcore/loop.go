@@ -183,13 +183,7 @@ func (l *loop) leave(outer int) {
 		return
 	}
 	l.tidy()
-	for i, out := range l.outbox {
-		if len(out) > 0 {
-			l.e.loopAt(i).push(out...)
-			clear(out)
-			l.outbox[i] = out[:0]
-		}
-	}
+	l.post()
 	l.turns = 0
 	if l.need {
 		l.need = false
@@ -198,6 +192,17 @@ func (l *loop) leave(outer int) {
 	if l.many {
 		l.many = false
 		l.hurry()
+	}
+}
+
+// post hands what was sent other loops over.
+func (l *loop) post() {
+	for i, out := range l.outbox {
+		if len(out) > 0 {
+			l.e.loopAt(i).push(out...)
+			clear(out)
+			l.outbox[i] = out[:0]
+		}
 	}
 }
 
@@ -332,9 +337,9 @@ func (l *loop) hurry() {
 	}
 }
 
-// shortest is the shortest time for which a timer is worth its trouble: it comes
-// late by about as much.
-const shortest = 150 * time.Microsecond
+// shortest is the shortest time for which a timer is worth its trouble: waking
+// somebody for it costs more than a flush that is over so soon.
+const shortest = time.Millisecond
 
 func (l *loop) startIn(wait time.Duration) {
 	if wait > shortest {

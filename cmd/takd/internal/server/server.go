@@ -288,7 +288,7 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 	}
 	s.twice = newTwice()
 	s.link(ctx)
-	roomForLoops(s.cfg.Current().Messaging.Loops)
+	roomForLoops(s.cfg.Current().Messaging.WithDefaults().Loops)
 	if err := s.engine.Start(); err != nil {
 		return nil, errors.Join(err, s.engine.Stop(ctx))
 	}
