@@ -191,13 +191,47 @@ func (s *Store) Drop(ctx context.Context, table string, ttl time.Duration, dryRu
 			continue
 		}
 		if !dryRun {
-			if err := s.db.Exec(ctx, "ALTER TABLE "+table+" DROP PARTITION ID '"+p.ID+"'"); err != nil {
-				return out, fmt.Errorf("drop partition %s of %s: %w", p.ID, table, err)
+			if err := s.dropPartition(ctx, table, p.ID); err != nil {
+				return out, err
 			}
 		}
 		out = append(out, Dropped{Table: table, Partition: p.ID, Rows: p.Rows, Bytes: p.Bytes})
 	}
 	return out, nil
+}
+
+// DropOldest removes the oldest partition that any of the tables has, unless
+// events still come into it. It returns the zero Dropped where there is none.
+func (s *Store) DropOldest(ctx context.Context, tables []string) (oldest Dropped, err error) {
+	if err := s.prepare(ctx); err != nil {
+		return Dropped{}, err
+	}
+	first := time.Now()
+	for _, name := range tables {
+		if !known(name) {
+			return Dropped{}, fmt.Errorf("%w: drop %q", ErrInvalid, name)
+		}
+		t, err := s.table(ctx, name)
+		if err != nil {
+			return Dropped{}, err
+		}
+		for _, p := range t.Partitions {
+			if end, ok := partitionEnd(p.ID); ok && end.Before(first) {
+				first, oldest = end, Dropped{Table: name, Partition: p.ID, Rows: p.Rows, Bytes: p.Bytes}
+			}
+		}
+	}
+	if oldest.Table == "" {
+		return oldest, nil
+	}
+	return oldest, s.dropPartition(ctx, oldest.Table, oldest.Partition)
+}
+
+func (s *Store) dropPartition(ctx context.Context, table, id string) error {
+	if err := s.db.Exec(ctx, "ALTER TABLE "+table+" DROP PARTITION ID '"+id+"'"); err != nil {
+		return fmt.Errorf("drop partition %s of %s: %w", id, table, err)
+	}
+	return nil
 }
 
 // partitionEnd returns the first moment after a partition, 20060102 or 2006010215.
