@@ -30,7 +30,11 @@ type Deps struct {
 	RemoveUser func(ctx context.Context, name string) error
 	Audit      func(ctx context.Context, actor, action, detail string) error
 	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
-	Log        *slog.Logger
+	// Retention is nil where the service does not run.
+	Retention Retention
+	// ExpireFiles lets all files of a name expire, in Unix seconds, and counts them.
+	ExpireFiles func(ctx context.Context, name string, at int64) (int, error)
+	Log         *slog.Logger
 }
 
 type api struct{ Deps }
@@ -38,7 +42,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention())
 }
 
 // on completes the rows of one chapter.

@@ -1,8 +1,8 @@
 package httpd
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"

@@ -49,7 +49,7 @@ const (
 )
 
 type policyYAML struct {
-	Map      map[Class]*int64 `yaml:"dataRetentionMap"`
+	Map      map[string]*int64 `yaml:"dataRetentionMap"`
 	Settings struct {
 		Files struct {
 			Exempt []string `yaml:"exemptKeywords"`
@@ -119,7 +119,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-var fields = cron.NewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
+var fields = cron.NewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
 // parseCron returns nil for Never.
 func parseCron(text string) (cron.Schedule, error) {
@@ -160,7 +160,11 @@ func load(dir string) (Config, stamp, error) {
 			return c, seen, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for class, seconds := range policy.Map {
+	for name, seconds := range policy.Map {
+		class, err := ParseClass(name)
+		if err != nil {
+			return c, seen, fmt.Errorf("%s: %w", policyFile, err)
+		}
 		if seconds != nil && *seconds > int64(MaxTTL/time.Second) || seconds != nil && *seconds < 0 {
 			return c, seen, fmt.Errorf("%s: %w: %s: %d seconds: want at most %d", policyFile, ErrInvalid, class, *seconds, MaxTTL/time.Second)
 		}
@@ -201,12 +205,12 @@ func save(dir string, c Config) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("retention files: %w", err)
 	}
-	policy := policyYAML{Map: map[Class]*int64{}}
+	policy := policyYAML{Map: map[string]*int64{}}
 	for _, class := range Classes {
-		policy.Map[class] = nil
+		policy.Map[class.Official()] = nil
 		if ttl := c.TTL[class]; ttl > 0 {
 			seconds := int64(ttl / time.Second)
-			policy.Map[class] = &seconds
+			policy.Map[class.Official()] = &seconds
 		}
 	}
 	policy.Settings.Files.Exempt = c.Exempt

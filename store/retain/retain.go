@@ -24,9 +24,9 @@ type Class string
 
 // The classes.
 const (
-	Cot             Class = "cot"     // positions and all that is in no other class
-	Chat            Class = "geochat" // "chat" on our command line
-	Files           Class = "files"   // data packages too, as on the official server
+	Cot             Class = "cot"   // positions and all that is in no other class
+	Chat            Class = "chat"  // "geochat" on the official server
+	Files           Class = "files" // data packages too, as on the official server
 	MissionPackages Class = "missionpackages"
 	Missions        Class = "missions"
 	Endpoints       Class = "endpoint_events"
@@ -46,9 +46,17 @@ var Unavailable = map[Class]string{
 	Missions:        "this build has no missions",
 }
 
-// ParseClass accepts the official names and chat.
+// Official is the name of c in the three files and the official API.
+func (c Class) Official() string {
+	if c == Chat {
+		return "geochat"
+	}
+	return string(c)
+}
+
+// ParseClass accepts the official names and ours.
 func ParseClass(name string) (Class, error) {
-	if name == "chat" {
+	if name == Chat.Official() {
 		return Chat, nil
 	}
 	if c := Class(name); slices.Contains(Classes, c) {
@@ -229,27 +237,96 @@ func (s *Service) reload() {
 	s.plan(time.Now())
 }
 
-// State is what there is to see of the service.
-type State struct {
-	Config
-	Next  *time.Time
-	Error string // why the files are not those that hold
-	Runs  []Run  // newest first
+// View is what there is to see of the service.
+type View struct {
+	Enabled  bool             `json:"enabled"`  // some class has a time to live
+	Schedule string           `json:"schedule"` // six fields of cron, or - for never
+	NextRun  *time.Time       `json:"next_run"`
+	KeepFree int64            `json:"keep_free_bytes"` // 0: nobody looks at the disk
+	Exempt   []string         `json:"exempt_keywords"`
+	Policies map[Class]Policy `json:"policies"`
+	LastRuns []Run            `json:"last_runs"`       // newest first
+	Error    string           `json:"error,omitempty"` // why the files are not what holds
+}
+
+// Policy is what becomes of one class.
+type Policy struct {
+	TTL         *int64 `json:"ttl_seconds"` // nil: for ever
+	Unavailable string `json:"unavailable,omitempty"`
 }
 
 // Show tells how the service is set and what it has done.
-func (s *Service) Show() State {
+func (s *Service) Show() View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := State{Config: s.conf.clone(), Runs: slices.Clone(s.runs)}
+	v := View{
+		Enabled: s.conf.Enabled(), Schedule: s.conf.Cron, KeepFree: s.conf.KeepFree, Exempt: append([]string{}, s.conf.Exempt...),
+		Policies: map[Class]Policy{}, LastRuns: append([]Run{}, s.runs...),
+	}
+	for _, class := range Classes {
+		p := Policy{Unavailable: Unavailable[class]}
+		if ttl := s.conf.TTL[class]; ttl > 0 {
+			seconds := int64(ttl / time.Second)
+			p.TTL = &seconds
+		}
+		v.Policies[class] = p
+	}
 	if !s.next.IsZero() {
 		next := s.next
-		st.Next = &next
+		v.NextRun = &next
 	}
 	if s.bad != nil {
-		st.Error = s.bad.Error()
+		v.Error = s.bad.Error()
 	}
-	return st
+	return v
+}
+
+// Archiving tells how missions are put away.
+func (s *Service) Archiving() Archiving {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conf.Archive
+}
+
+// Change is what somebody wants otherwise; nil leaves a field as it is.
+type Change struct {
+	TTL      map[string]*string `json:"ttl,omitempty"`      // by class: 30d, seconds, off; nil is off
+	Schedule *string            `json:"schedule,omitempty"` // six fields of cron, or -
+	KeepFree *int64             `json:"keep_free_bytes,omitempty"`
+	Exempt   []string           `json:"exempt_keywords,omitempty"`
+}
+
+// Apply does what q says and tells it in words, for the audit.
+func (s *Service) Apply(q Change) (what string, err error) {
+	var words []string
+	err = s.Set(func(c *Config) error {
+		for name, text := range q.TTL {
+			class, err := ParseClass(name)
+			if err != nil {
+				return err
+			}
+			off := "off"
+			if text == nil {
+				text = &off
+			}
+			if c.TTL[class], err = ParseTTL(*text); err != nil {
+				return fmt.Errorf("%s: %w", class, err)
+			}
+			words = append(words, string(class)+"="+*text)
+		}
+		if q.Schedule != nil {
+			c.Cron, words = *q.Schedule, append(words, "schedule="+*q.Schedule)
+		}
+		if q.KeepFree != nil {
+			c.KeepFree, words = *q.KeepFree, append(words, fmt.Sprintf("keep_free=%d", *q.KeepFree))
+		}
+		if q.Exempt != nil {
+			c.Exempt, words = q.Exempt, append(words, fmt.Sprintf("exempt=%q", q.Exempt))
+		}
+		return nil
+	})
+	slices.Sort(words)
+	return strings.Join(words, " "), err
 }
 
 // Set changes how the service is set, in memory and in the files, whole or not at

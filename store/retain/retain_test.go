@@ -177,7 +177,7 @@ func TestRun(t *testing.T) {
 	if got := p.rows(); got[history.Cot] != 1 || got[history.Chat] != 1 || got[history.Mission] != 1 || got[history.Endpoints] != 1 {
 		t.Errorf("rows = %v, want %v", got, want)
 	}
-	if runs := p.svc.Show().Runs; len(runs) != 3 || runs[0].DryRun || !runs[1].DryRun {
+	if runs := p.svc.Show().LastRuns; len(runs) != 3 || runs[0].DryRun || !runs[1].DryRun {
 		t.Errorf("last runs = %+v", runs)
 	}
 	if len(p.audit) != 2 || !strings.HasPrefix(p.audit[1], "ann: partitions=3 rows=3") {
@@ -219,7 +219,7 @@ func TestDisk(t *testing.T) {
 	if got := p.rows(); got[history.Chat] != 1 || got[history.Cot] != 1 {
 		t.Errorf("rows = %v", got)
 	}
-	if runs := p.svc.Show().Runs; len(runs) != 1 || runs[0].By != "disk" || len(runs[0].Dropped) != 2 {
+	if runs := p.svc.Show().LastRuns; len(runs) != 1 || runs[0].By != "disk" || len(runs[0].Dropped) != 2 {
 		t.Errorf("runs = %+v", runs)
 	}
 }
@@ -239,7 +239,7 @@ func TestSchedule(t *testing.T) {
 	p := open(t)
 	p.record(history.Cot, 5)
 	p.svc.Start()
-	if st := p.svc.Show(); st.Next != nil || st.Enabled() {
+	if st := p.svc.Show(); st.NextRun != nil || st.Enabled {
 		t.Errorf("state = %+v; want nothing planned", st)
 	}
 	p.write("retention-policy.yml", "dataRetentionMap:\n  cot: 86400\n  files: null\n  missionpackages: null\n  missions: null\n  geochat: null\nretentionSettings:\n  files:\n    exemptKeywords: []\n")
@@ -247,7 +247,7 @@ func TestSchedule(t *testing.T) {
 	p.eventually(func() bool { return p.rows()[history.Cot] == 0 })
 	p.write("retention-policy.yml", "dataRetentionMap: [what]")
 	p.eventually(func() bool { return p.svc.Show().Error != "" })
-	if st := p.svc.Show(); st.TTL[retain.Cot] != day || st.Cron != "* * * * * *" || st.Next == nil {
+	if st := p.svc.Show(); *st.Policies[retain.Cot].TTL != 86400 || st.Schedule != "* * * * * *" || st.NextRun == nil {
 		t.Errorf("state = %+v; want the last good one", st)
 	}
 	if err := p.svc.Stop(p.ctx()); err != nil {
@@ -288,7 +288,7 @@ func TestFilesKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := again.Show().Config; c.TTL[retain.Chat] != 36*time.Hour || c.Cron != "0 0 3 * * ?" || c.KeepFree != 7 || !slices.Equal(c.Exempt, []string{"a"}) || c.Archive.AfterDays != 9 {
+	if c := again.Show(); *c.Policies[retain.Chat].TTL != 129600 || c.Schedule != "0 0 3 * * ?" || c.KeepFree != 7 || !slices.Equal(c.Exempt, []string{"a"}) || again.Archiving().AfterDays != 9 {
 		t.Errorf("read again: %+v", c)
 	}
 	// Bad changes change nothing.
@@ -302,7 +302,7 @@ func TestFilesKeep(t *testing.T) {
 			t.Errorf("%s: Set = %v, want ErrInvalid", name, err)
 		}
 	}
-	if c := again.Show().Config; len(c.TTL) != 1 || c.KeepFree != 7 {
+	if c := again.Show(); c.Policies[retain.Cot].TTL != nil || c.KeepFree != 7 {
 		t.Errorf("after bad changes: %+v", c)
 	}
 }

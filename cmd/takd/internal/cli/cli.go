@@ -54,6 +54,7 @@ type root struct {
 	Kick       kickCmd       `cmd:"" help:"Close connections."`
 	Emergency  emergencyCmd  `cmd:"" help:"Show and cancel emergencies."`
 	Reach      reachCmd      `cmd:"" help:"Find out whether A can be seen by B, and if not, why."`
+	Retention  retentionCmd  `cmd:"" help:"Show and change for how long data is kept."`
 	Logs       logsCmd       `cmd:"" help:"Show the log."`
 	Config     configCmd     `cmd:"" help:"Show and change the configuration."`
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`

@@ -17,6 +17,7 @@ import (
 	"takd/store"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/retain"
 )
 
 // local carries out the operations on the spot.
@@ -25,6 +26,7 @@ type local struct {
 	cfg    *config.Service
 	store  *store.Store
 	engine *netcore.Engine       // nil where no server runs
+	retain *retain.Service       // nil where it does not run
 	status func() control.Status // nil where no server runs
 	log    *slog.Logger
 }
@@ -97,6 +99,9 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.EmergencyList, l.emergencyList)
 	control.Handle(m, control.EmergencyCancelOp, l.emergencyCancel)
 	control.Handle(m, control.ReachOp, l.reach)
+	control.Handle(m, control.RetentionShow, l.retentionShow)
+	control.Handle(m, control.RetentionSet, l.retentionSet)
+	control.Handle(m, control.RetentionRunOp, l.retentionRun)
 	return m
 }
 

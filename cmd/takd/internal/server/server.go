@@ -29,6 +29,7 @@ import (
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
+	"takd/store/retain"
 )
 
 // Optional are the services that a server can do without.
@@ -75,6 +76,7 @@ type Server struct {
 	contact *contact.Store
 	blobs   *blob.Store
 	archive *archive // nil without history
+	retain  *retain.Service
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -163,6 +165,7 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"config", s.startConfig},
 		{"store", s.startStore},
 		{"history", s.startHistory},
+		{"retention", s.startRetention},
 		{"messaging", s.startMessaging},
 		{"api", s.startAPI},
 		{"ops", s.startOps},
@@ -321,7 +324,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, status: s.Status, log: s.log}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, retain: s.retain, status: s.Status, log: s.log}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
