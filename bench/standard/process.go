@@ -22,7 +22,7 @@ const (
 
 // takdFlags keep a server on loopback, and out of the way of others.
 var takdFlags = []string{
-	"--cot-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--enroll-addr", "127.0.0.1:0", "--federation-addr", "off",
+	"--cot-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--enroll-addr", "127.0.0.1:0", "--federation-addr", "off", "--history", "off",
 }
 
 // process is one server under test.

@@ -370,7 +370,7 @@ func TestHangupReloadsTheConfiguration(t *testing.T) {
 	go func() {
 		ended <- server.Run(context.Background(), done, server.Options{
 			Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", HTTPSAddr: "off", EnrollAddr: "off", FederationAddr: "off",
-			OpsAddr: "off", Ready: func(control.Status) { close(ready) },
+			OpsAddr: "off", History: "off", Ready: func(control.Status) { close(ready) },
 		})
 	}()
 	select {
@@ -415,7 +415,7 @@ func TestTakenPortStopsWhatWasStarted(t *testing.T) {
 	taken := w.srv.Status().Listeners["tls"]
 	other := &world{T: t, data: filepath.Join(t.TempDir(), "d")}
 	other.fill()
-	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, HTTPSAddr: "off", EnrollAddr: "off", FederationAddr: "off", OpsAddr: "off"})
+	_, err := server.Start(context.Background(), server.Options{Data: other.data, CotAddr: taken, HTTPSAddr: "off", EnrollAddr: "off", FederationAddr: "off", OpsAddr: "off", History: "off"})
 	if err == nil || !strings.Contains(err.Error(), taken) {
 		t.Errorf("Start on %s: %v", taken, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,12 +23,16 @@ import (
 	"takd/cmd/takd/internal/cli"
 	"takd/cmd/takd/internal/control"
 	"takd/cmd/takd/internal/server"
+	"takd/store/history/engine"
 )
 
 // patience bounds every wait of these tests.
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == engine.Command {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"takd": main})
 }
 
@@ -36,6 +41,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("TAKD_HISTORY", "off")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more with -race
 			return nil
 		},
@@ -74,13 +80,28 @@ type world struct {
 	data string
 	srv  *server.Server
 	log  *syncBuffer
+
+	history string // "" is off
 }
 
 // start makes a data directory, has commands carried out on it, and runs a
 // server on it until the test ends.
 func start(t *testing.T, commands ...[]string) *world {
 	t.Helper()
-	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
+	return begin(t, "", commands...)
+}
+
+// record is start with the embedded history, which answers.
+func record(t *testing.T, commands ...[]string) *world {
+	t.Helper()
+	w := begin(t, "embedded", commands...)
+	w.until("the history", func() bool { return w.srv.Status().History.State == engine.Ready })
+	return w
+}
+
+func begin(t *testing.T, history string, commands ...[]string) *world {
+	t.Helper()
+	w := &world{history: history, T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
 	w.fill()
 	for _, c := range commands {
 		w.takd(c...)
@@ -136,6 +157,7 @@ func (w *world) run() {
 	srv, err := server.Start(context.Background(), server.Options{
 		Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
 		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0", FederationAddr: "127.0.0.1:0",
+		History: cmp.Or(w.history, "off"), HistoryCommand: []string{os.Args[0], engine.Command},
 	})
 	if err != nil {
 		w.Fatalf("Start: %v", err)

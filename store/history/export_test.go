@@ -2,6 +2,12 @@ package history
 
 import "context"
 
+// Sampled is how many uids are sampled at one time.
+const Sampled = sampled
+
+// Size is how many uids are remembered.
+func (p *Policy) Size() int { return len(p.last) }
+
 // ColumnSizes tells what each column takes; for measurements.
 func (s *Store) ColumnSizes(ctx context.Context) (out map[string]uint64, err error) {
 	rows, err := s.db.Query(ctx, "SELECT column, sum(column_data_compressed_bytes) FROM system.parts_columns WHERE active AND table = 'cot' GROUP BY column ORDER BY 2 DESC")

@@ -47,6 +47,7 @@ type Store struct {
 	mu        sync.Mutex
 	partition string // "" until the tables are known to be up to date
 	refusal   error  // why they never will be
+	importing sync.Mutex
 	closing   sync.Once
 }
 

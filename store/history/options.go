@@ -34,6 +34,7 @@ type Options struct {
 	QueueBytes int64         `yaml:"queue_bytes"    help:"Bytes of events that may wait in memory. Events beyond are dropped and counted." default:"134217728"`
 	SpoolMax   int64         `yaml:"spool_max"      help:"Bytes on disk for events that the database has not taken yet; the oldest go when it is full." default:"4294967296"`
 	Partition  string        `yaml:"partition"      help:"What retention removes at once, day or hour. It holds from when the tables are made." default:"day"`
+	Archive    []Rule        `yaml:"archive,omitempty" kong:"-" help:"What is recorded, and how much of it; the first rule that fits an event decides."`
 
 	Dir     string       `yaml:"-" kong:"-"` // required: of the embedded engine and the spool
 	Socket  string       `yaml:"-" kong:"-"` // required with Embedded: the engine's
@@ -101,6 +102,14 @@ func (o Options) Validate() error {
 	}
 	if o.Partition != Day && o.Partition != Hour {
 		bad("partition %q: want day or hour", o.Partition)
+	}
+	if len(o.Archive) > maxRules {
+		bad("archive: %d rules: want at most %d", len(o.Archive), maxRules)
+	}
+	for i, r := range o.Archive {
+		if err := r.validate(); err != nil {
+			bad("archive[%d]: %w", i, err)
+		}
 	}
 	return errors.Join(errs...)
 }

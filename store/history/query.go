@@ -30,6 +30,7 @@ type Query struct {
 	User     string
 	Mission  string
 	Room     string
+	Group    string    // that it was sent into
 	Since    time.Time // by the time of receipt, Until excluded
 	Until    time.Time
 	Box      *Box
@@ -51,6 +52,9 @@ func (q Query) where() (sql string, args []any, err error) {
 		if f.value != "" {
 			add(f.column+" = ?", f.value)
 		}
+	}
+	if q.Group != "" {
+		add("has(groups, ?)", q.Group)
 	}
 	if q.Type != "" {
 		add("startsWith(type, ?)", q.Type)

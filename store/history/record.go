@@ -29,6 +29,8 @@ type recorder struct {
 	dropped atomic.Uint64
 	taken   atomic.Uint64
 	written atomic.Uint64
+	errors  atomic.Uint64 // writes that failed
+	rate    atomic.Uint64 // rows a second that were written lately
 	flushes chan chan uint64
 	direct  chan *group
 
@@ -132,6 +134,9 @@ func (r *recorder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = err
+	if err != nil {
+		r.errors.Add(1)
+	}
 }
 
 // collector is the goroutine that makes groups.
@@ -145,6 +150,9 @@ type collector struct {
 	next     uint64    // lowest ID of the one after it
 	inflight *group    // at the writer, and not yet answered
 	sent     time.Time
+
+	measured time.Time // when the rate was, and what was written then
+	before   uint64
 }
 
 // run makes groups until stop is closed; then what is left goes to the spool
@@ -164,7 +172,8 @@ func (c *collector) run() {
 			c.add(e)
 		case err := <-answered:
 			c.answer(err)
-		case <-tick.C:
+		case now := <-tick.C:
+			c.measure(now)
 			if c.inflight != nil && time.Since(c.sent) >= half {
 				c.keep(c.inflight)
 			}
@@ -185,6 +194,22 @@ func (c *collector) run() {
 		}
 	}
 }
+
+// measure computes the rate of the last seconds.
+func (c *collector) measure(now time.Time) {
+	took := now.Sub(c.measured)
+	if took < rateTime {
+		return
+	}
+	written := c.written.Load()
+	if !c.measured.IsZero() {
+		c.rate.Store(uint64(float64(written-c.before) / took.Seconds()))
+	}
+	c.measured, c.before = now, written
+}
+
+// rateTime is what a rate is measured over.
+const rateTime = 5 * time.Second
 
 func (c *collector) drain() {
 	for range len(c.queue) {

@@ -38,8 +38,10 @@ type Stats struct {
 	Newest      *time.Time    `json:"newest"`
 	Received    uint64        `json:"received"` // since the start
 	Written     uint64        `json:"written"`
-	Dropped     uint64        `json:"dropped"` // found no room in memory
-	Waiting     int           `json:"waiting"` // in memory
+	Rate        uint64        `json:"rows_per_second"` // written lately
+	Errors      uint64        `json:"errors"`          // writes that failed; they are tried again
+	Dropped     uint64        `json:"dropped"`         // found no room in memory
+	Waiting     int           `json:"waiting"`         // in memory
 	Spool       SpoolStats    `json:"spool"`
 	Tables      []TableStats  `json:"tables"`
 }
@@ -52,6 +54,7 @@ func (s *Store) Health() Stats {
 	st := Stats{
 		Engine: "external", State: engine.Ready, Tables: []TableStats{},
 		Received: s.rec.taken.Load(), Written: s.rec.written.Load(), Dropped: s.rec.dropped.Load(),
+		Rate: s.rec.rate.Load(), Errors: s.rec.errors.Load(),
 		Waiting: len(s.rec.queue), Spool: s.spool.stats(),
 	}
 	if s.engine != nil {

@@ -57,6 +57,7 @@ type root struct {
 	Retention  retentionCmd  `cmd:"" help:"Show and change for how long data is kept."`
 	Logs       logsCmd       `cmd:"" help:"Show the log."`
 	Config     configCmd     `cmd:"" help:"Show and change the configuration."`
+	History    historyCmd    `cmd:"" help:"Ask the history, and take events in and out."`
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a shell completion script."`
@@ -115,6 +116,7 @@ func newParser(cmd *root, std IO) (*kong.Kong, error) {
 	return kong.New(cmd,
 		kong.Name("takd"),
 		kong.Description("A TAK server: ATAK, WinTAK and iTAK connect to it and see each other."),
+		kong.WithHyphenPrefixedParameters(true), // --box -34,-71,-33,-70
 		kong.Writers(std.Out, std.Err),
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),

@@ -29,9 +29,13 @@ func (statusCmd) Run(a *app) error {
 	_, _ = io.WriteString(a.Out, text("takd %s, pid %d, up %s, data %s\n%d clients\n\n", s.Version, s.PID, age(s.Since), s.Data, s.Clients))
 	rows := make([][]string, 0, len(s.Services))
 	for _, one := range s.Services {
-		rows = append(rows, []string{one.Name, one.State, age(one.Since)})
+		rows = append(rows, []string{one.Name, one.State, age(one.Since), one.Reason})
 	}
-	if err := writeTable(a.Out, "SERVICE STATE SINCE", rows); err != nil {
+	if h := s.History; h != nil {
+		_, _ = io.WriteString(a.Out, text("history %s: %d rows/s, %d written, %d failed writes, %d dropped, spool %d rows\n\n",
+			h.Engine, h.Rate, h.Written, h.Errors, h.Dropped+h.Spool.Dropped, h.Spool.Rows))
+	}
+	if err := writeTable(a.Out, "SERVICE STATE SINCE REASON", rows); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(a.Out)

@@ -82,7 +82,7 @@ type runCmd struct {
 	FederationAddr string   `help:"Address of file exchange with other servers, instead of the configured one; off for none." placeholder:"A"`
 	EnrollAddr     string   `help:"Address of enrollment and login, instead of the configured one; off for none." placeholder:"A"`
 	OpsAddr        string   `help:"Address of metrics and health, instead of the configured one; off for none." placeholder:"A"`
-	History        string   `help:"Where events are recorded: off, embedded or a DSN." placeholder:"H"`
+	History        string   `help:"Where events are recorded, instead of the configured place: off, embedded or a DSN." env:"TAKD_HISTORY" placeholder:"H"`
 }
 
 func (c *runCmd) Run(a *app) error {

@@ -5,6 +5,7 @@ import (
 
 	"takd/cmd/takd/internal/config"
 	"takd/netcore"
+	"takd/store/history"
 )
 
 // The operations.
@@ -49,14 +50,17 @@ type Status struct {
 	Services      []Service         `json:"services"`
 	Listeners     map[string]string `json:"listeners"` // name -> address as bound
 	Clients       int               `json:"clients"`
-	RestartNeeded []string          `json:"restart_needed"` // changed keys that hold only after a restart
+	History       *history.Stats    `json:"history,omitempty"` // without its tables; nil when it is off
+	RestartNeeded []string          `json:"restart_needed"`    // changed keys that hold only after a restart
 }
 
 // Service is one part of the server.
 type Service struct {
 	Name  string    `json:"name"`
-	State string    `json:"state"` // starting, running, stopping
+	State string    `json:"state"` // starting, running, degraded, stopping
 	Since time.Time `json:"since"`
+
+	Reason string `json:"reason,omitempty"` // why it is degraded
 }
 
 // Kick names clients by uid, callsign, user or certificate serial.

@@ -27,18 +27,22 @@ const maxPath = 100
 
 // SocketPath returns where the control socket of a data directory is, in the
 // shortest form that names it from the working directory.
-func SocketPath(data string) (string, error) {
-	path := filepath.Join(data, "run", "takd.sock")
-	if len(path) > maxPath {
+func SocketPath(data string) (string, error) { return Socket(data, "takd.sock") }
+
+// Socket is SocketPath of another socket of the data directory. Where there is room
+// for the control socket, there is for one with a name up to six bytes longer.
+func Socket(data, name string) (string, error) {
+	path, limit := filepath.Join(data, "run", name), maxPath+max(0, len(name)-len("takd.sock"))
+	if len(path) > limit {
 		if wd, err := os.Getwd(); err == nil {
 			if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
 				path = rel
 			}
 		}
 	}
-	if len(path) > maxPath {
-		return "", Errorf(ErrBad, "the path of the control socket is too long (%d bytes, at most %d): %s; use a shorter --data, or run takd from inside it with --data .",
-			len(path), maxPath, path)
+	if len(path) > limit {
+		return "", Errorf(ErrBad, "the path of a socket is too long (%d bytes, at most %d): %s; use a shorter --data, or run takd from inside it with --data .",
+			len(path), limit, path)
 	}
 	return path, nil
 }
@@ -55,6 +59,11 @@ const (
 var slow = map[string]time.Duration{
 	string(UserImport): 2 * time.Hour, // hashes a password for every line
 	string(CertIssue):  5 * time.Minute,
+
+	string(HistoryFlush):   2 * time.Minute,
+	string(HistoryImport):  5 * time.Minute,
+	string(HistoryParquet): 2 * time.Hour,
+	string(HistoryMigrate): 10 * time.Minute,
 }
 
 // Lock holds a data directory for this process.
@@ -179,6 +188,10 @@ func handler(d Doer, log *slog.Logger) http.Handler {
 			return
 		}
 		op := strings.TrimPrefix(r.URL.Path, "/")
+		if f, ok := d.(feeder); ok && strings.HasPrefix(op, feedPrefix) {
+			serveFeed(w, r, f, op, request)
+			return
+		}
 		response, err := d.Do(r.Context(), op, request)
 		if err == nil {
 			w.Header().Set("Content-Type", "application/json")
@@ -186,15 +199,20 @@ func handler(d Doer, log *slog.Logger) http.Handler {
 			return
 		}
 		log.Debug("control operation failed", "op", op, "error", err)
-		status := http.StatusInternalServerError
-		for _, k := range kinds {
-			if errors.Is(err, k.err) {
-				status = k.status
-			}
-		}
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(err.Error())
+		refuse(w, err)
 	})
+}
+
+// refuse answers with an error and its kind.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			status = k.status
+		}
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(err.Error())
 }
 
 // Client is the running server behind a control socket.
@@ -266,14 +284,19 @@ func (c *Client) post(ctx context.Context, op string, request []byte) ([]byte, e
 	if resp.StatusCode == http.StatusOK {
 		return body, nil
 	}
+	return nil, refusal(resp.StatusCode, body)
+}
+
+// refusal reads what refuse wrote.
+func refusal(status int, body []byte) error {
 	e := &Error{}
 	if json.Unmarshal(body, &e.Text) != nil {
 		e.Text = strings.TrimSpace(string(body))
 	}
 	for _, k := range kinds {
-		if resp.StatusCode == k.status {
+		if status == k.status {
 			e.Kind = k.err
 		}
 	}
-	return nil, e
+	return e
 }

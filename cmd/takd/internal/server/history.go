@@ -5,13 +5,18 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"takd/cmd/takd/internal/config"
+	"takd/cmd/takd/internal/control"
 	"takd/cot"
 	"takd/netcore/msg"
 	"takd/netcore/router"
 	"takd/store/history"
+	"takd/store/history/engine"
 )
 
 // tapSize is how many events may be on their way from the loops to the history.
@@ -22,20 +27,35 @@ type archive struct {
 	store  *history.Store
 	tap    *router.Tap
 	groups func(*msg.Msg) []string // into which it was sent
+	rules  atomic.Pointer[[]history.Rule]
 	stop   chan struct{}
 	done   chan struct{}
+
+	flushes chan chan struct{}
+}
+
+// historyOptions is the history's part of c, completed.
+func (s *Server) historyOptions(c *config.Config) history.Options {
+	o := c.History
+	if s.opts.History != "" {
+		o.Mode = s.opts.History
+	}
+	o = o.WithDefaults()
+	o.Log, o.Command, o.Dir = s.log, s.opts.HistoryCommand, filepath.Join(s.opts.Data, "history")
+	return o
 }
 
 func (s *Server) startHistory(context.Context) (stop func(context.Context) error, err error) {
+	o := s.historyOptions(s.cfg.Current())
+	if o.Socket, err = control.Socket(s.opts.Data, "history.sock"); err != nil {
+		return nil, err
+	}
 	a := &archive{
 		tap:  router.NewTap("history", tapSize, func(m *msg.Msg) bool { return !m.NoArchive }),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), done: make(chan struct{}), flushes: make(chan chan struct{}),
 	}
-	a.store, err = history.Open(history.Options{
-		Mode: s.opts.History, Log: s.log,
-		Dir: filepath.Join(s.opts.Data, "history"), Socket: filepath.Join(s.opts.Data, "run", "history.sock"),
-	})
-	if err != nil {
+	a.rules.Store(&o.Archive)
+	if a.store, err = history.Open(o); err != nil {
 		return nil, err
 	}
 	s.archive = a
@@ -48,13 +68,22 @@ func (s *Server) startHistory(context.Context) (stop func(context.Context) error
 func (a *archive) run() {
 	defer close(a.done)
 	var ev cot.Event
-	for {
+	var policy *history.Policy
+	for rules := (*[]history.Rule)(nil); ; {
+		if now := a.rules.Load(); now != rules {
+			rules, policy = now, history.NewPolicy(*now)
+		}
 		select {
 		case m := <-a.tap.C():
-			a.record(m, &ev)
+			a.record(m, &ev, policy)
+		case done := <-a.flushes:
+			for range a.tap.Len() {
+				a.record(<-a.tap.C(), &ev, policy)
+			}
+			close(done)
 		case <-a.stop:
 			for range a.tap.Len() {
-				a.record(<-a.tap.C(), &ev)
+				a.record(<-a.tap.C(), &ev, policy)
 			}
 			return
 		}
@@ -67,11 +96,24 @@ func (a *archive) close(ctx context.Context) error {
 	return a.store.Close(ctx)
 }
 
-func (a *archive) record(m *msg.Msg, ev *cot.Event) {
+func (a *archive) record(m *msg.Msg, ev *cot.Event, policy *history.Policy) {
 	defer m.Release()
 	for _, e := range archived(m, a.groups(m), ev) {
-		a.store.Record(e)
+		if policy.Keeps(e) {
+			a.store.Record(e)
+		}
 	}
+}
+
+// state is how the service is: degraded while what passes goes to the spool, with
+// the reason.
+func (a *archive) state() (name, reason string) {
+	h := a.store.Health()
+	switch h.State {
+	case engine.Ready, engine.Starting:
+		return "running", ""
+	}
+	return "degraded", "events go to the spool (" + strconv.FormatInt(h.Spool.Bytes>>20, 10) + " of " + strconv.FormatInt(h.Spool.Max>>20, 10) + " MiB): " + h.Reason
 }
 
 // archived turns a message into rows: one, or one for each mission it was sent to.
@@ -81,23 +123,11 @@ func archived(m *msg.Msg, groups []string, ev *cot.Event) []*history.Event {
 	if raw == nil || m.Scan(ev) != nil {
 		return nil
 	}
-	e := &history.Event{
-		Table: history.Cot, Received: time.UnixMilli(m.Received),
-		UID: string(ev.UID), Callsign: string(ev.Contact.Callsign), Type: string(ev.Type), How: string(ev.How),
-		Lat: number(ev.Point.Lat, 0), Lon: number(ev.Point.Lon, 0), HAE: number(ev.Point.HAE, history.Unknown),
-		CE: number(ev.Point.CE, history.Unknown), LE: number(ev.Point.LE, history.Unknown),
-		Speed: number(ev.Track.Speed, history.Unknown), Course: number(ev.Track.Course, history.Unknown),
-		Team: string(ev.Group.Name), Role: string(ev.Group.Role), Raw: bytes.Clone(raw),
-	}
-	e.Time = instant(ev.Time, e.Received)
-	e.Start, e.Stale = instant(ev.Start, e.Time), instant(ev.Stale, e.Time)
+	e := row(ev, raw, time.UnixMilli(m.Received))
 	if o := m.Origin; o != nil {
 		e.User, e.Sender, e.Source = o.User, o.UID, o.Input
 	}
 	e.Groups = groups
-	if bytes.HasPrefix(ev.Type, []byte("b-t-f")) {
-		e.Table, e.Room = history.Chat, string(ev.Chat.Room)
-	}
 	if m.Direct {
 		e.Dests = m.Dests()
 		for _, uid := range ev.Chat.UIDs {
@@ -117,6 +147,24 @@ func archived(m *msg.Msg, groups []string, ev *cot.Event) []*history.Event {
 		out = append(out, &one)
 	}
 	return out
+}
+
+// row turns an event into a row of its table: what the event says by itself.
+func row(ev *cot.Event, raw []byte, received time.Time) *history.Event {
+	e := &history.Event{
+		Table: history.Cot, Received: received,
+		UID: string(ev.UID), Callsign: string(ev.Contact.Callsign), Type: string(ev.Type), How: string(ev.How),
+		Lat: number(ev.Point.Lat, 0), Lon: number(ev.Point.Lon, 0), HAE: number(ev.Point.HAE, history.Unknown),
+		CE: number(ev.Point.CE, history.Unknown), LE: number(ev.Point.LE, history.Unknown),
+		Speed: number(ev.Track.Speed, history.Unknown), Course: number(ev.Track.Course, history.Unknown),
+		Team: string(ev.Group.Name), Role: string(ev.Group.Role), Raw: bytes.Clone(raw),
+	}
+	e.Time = instant(ev.Time, e.Received)
+	e.Start, e.Stale = instant(ev.Start, e.Time), instant(ev.Stale, e.Time)
+	if bytes.HasPrefix(ev.Type, []byte("b-t-f")) {
+		e.Table, e.Room = history.Chat, string(ev.Chat.Room)
+	}
+	return e
 }
 
 func number(n cot.Number, otherwise float64) float64 {

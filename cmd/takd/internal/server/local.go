@@ -15,6 +15,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
@@ -29,6 +30,8 @@ type local struct {
 	retain *retain.Service       // nil where it does not run
 	status func() control.Status // nil where no server runs
 	log    *slog.Logger
+
+	archive *archive // nil where no server runs, or without history
 }
 
 // Local is a data directory that was opened because no server runs on it.
@@ -102,6 +105,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.RetentionShow, l.retentionShow)
 	control.Handle(m, control.RetentionSet, l.retentionSet)
 	control.Handle(m, control.RetentionRunOp, l.retentionRun)
+	l.handleHistory(m)
 	return m
 }
 
@@ -110,7 +114,7 @@ func kinded(err error) error {
 	for from, to := range map[error]error{
 		meta.ErrNotFound: control.ErrNotFound, meta.ErrExists: control.ErrExists, meta.ErrInvalid: control.ErrBad,
 		config.ErrInvalid: control.ErrBad, config.ErrNoKey: control.ErrBad, config.ErrVersion: control.ErrNotFound,
-		netcore.ErrOptions: control.ErrBad,
+		netcore.ErrOptions: control.ErrBad, history.ErrInvalid: control.ErrBad,
 	} {
 		if errors.Is(err, from) {
 			return control.As(to, err)

@@ -35,6 +35,9 @@ func listenOps(addr string, s *Server) (*ops, error) {
 			s.api.WriteMetrics(w)
 		}
 		s.blobs.WriteMetrics(w)
+		if s.archive != nil {
+			s.archive.store.WriteMetrics(w)
+		}
 		metrics.WriteProcessMetrics(w)
 		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
 	})
@@ -78,7 +81,7 @@ func (o *ops) stop(ctx context.Context) error {
 // ready returns an error while a service is not running.
 func (s *Server) ready() error {
 	for _, one := range s.states() {
-		if one.State != "running" {
+		if one.State != "running" && one.State != "degraded" {
 			return fmt.Errorf("%s: %s", one.Name, one.State)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -51,10 +52,11 @@ type Options struct {
 	EnrollAddr string // and of enrollment
 
 	FederationAddr string // and of file exchange with other servers
-	History        string // embedded or a DSN; "" or off for no history
+	History        string // off, embedded or a DSN, instead of the configured one
 
-	Absent map[string]string    // what was asked of services that this build does not have
-	Ready  func(control.Status) // called once everything runs
+	HistoryCommand []string // runs the history engine; nil is this program's own command
+
+	Ready func(control.Status) // called once everything runs
 }
 
 // service is one part that was started.
@@ -150,11 +152,6 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 	s.services = append(s.services, &service{name: "logs", stop: func(context.Context) error { return s.logs.Close() }})
 	s.log = s.logs.Logger
 	s.log.Info("starting", "version", o.Version, "data", o.Data, "pid", os.Getpid())
-	for _, name := range slices.Sorted(maps.Keys(o.Absent)) {
-		if v := o.Absent[name]; v != "" && v != config.Off {
-			s.log.Warn("this build has no such service yet", "service", name, "wanted", v)
-		}
-	}
 	for _, name := range o.Without {
 		s.log.Info("service left out", "service", name)
 	}
@@ -172,7 +169,7 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"control", s.startControl},
 	}
 	for _, step := range steps {
-		if slices.Contains(o.Without, step.name) || (step.name == "history" && (o.History == "" || o.History == history.Off)) {
+		if slices.Contains(o.Without, step.name) || (step.name == "history" && s.historyOptions(s.cfg.Current()).Mode == history.Off) {
 			continue
 		}
 		if err := s.begin(ctx, step.name, step.start); err != nil {
@@ -324,7 +321,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, retain: s.retain, status: s.Status, log: s.log}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, retain: s.retain, status: s.Status, log: s.log, archive: s.archive}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
@@ -390,6 +387,13 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 	if s.ops != nil && s.opsAddress(c) != s.ops.wanted {
 		restart = append(restart, "ops.address")
 	}
+	if s.archive != nil {
+		s.archive.rules.Store(&now.History.Archive)
+	}
+	old.History.Archive, now.History.Archive = nil, nil
+	if !reflect.DeepEqual(old.History, now.History) {
+		restart = append(restart, "history")
+	}
 	if old.API != now.API {
 		restart = append(restart, "api")
 	}
@@ -426,11 +430,24 @@ func (s *Server) Status() control.Status {
 	if s.ops != nil {
 		st.Listeners["ops"] = s.ops.addr.String()
 	}
+	if s.archive != nil {
+		health := s.archive.store.Health()
+		st.History = &health
+	}
 	st.Services = s.states()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.RestartNeeded = append(st.RestartNeeded, s.restart...)
 	return st
+}
+
+// serviceState tells how one service is.
+func (s *Server) serviceState(one *service) control.Service {
+	state := control.Service{Name: one.name, State: one.state, Since: one.since.UTC()}
+	if one.state == "running" && one.name == "history" {
+		state.State, state.Reason = s.archive.state()
+	}
+	return state
 }
 
 // states tells how each service is, in the order of their start.
@@ -440,7 +457,7 @@ func (s *Server) states() []control.Service {
 	states := []control.Service{}
 	for _, one := range s.services {
 		if one.state != "" {
-			states = append(states, control.Service{Name: one.name, State: one.state, Since: one.since.UTC()})
+			states = append(states, s.serviceState(one))
 		}
 	}
 	return states

@@ -1,0 +1,83 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// exported are the columns of a Parquet file: readable, and without what is only
+// for this server.
+const exported = "server_time, time, start, stale, uid, callsign, type, how, lat / 1e7 AS lat, lon / 1e7 AS lon, " +
+	"nullIf(hae_dm, 99999990) / 10 AS hae, nullIf(speed_cms, 999999900) / 100 AS speed, nullIf(course_ddeg, 99999990) / 10 AS course, " +
+	"team, role, groups, user, sender, source, mission, room, event"
+
+// Parquet has the embedded engine write what q asks for to a file, which must not
+// exist. A database elsewhere cannot write here: ErrInvalid.
+func (s *Store) Parquet(ctx context.Context, q Query, file string) (rows uint64, size int64, err error) {
+	if s.rec == nil {
+		return 0, 0, ErrOff
+	}
+	if s.engine == nil {
+		return 0, 0, fmt.Errorf("%w: only the embedded engine writes Parquet files here", ErrInvalid)
+	}
+	if q.Table == "" {
+		q.Table = Cot
+	}
+	if !known(q.Table) || q.Limit < 0 {
+		return 0, 0, fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
+	}
+	where, args, err := q.where()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return 0, 0, err
+	}
+	// The names of columns in WHERE are the table's, not those of the file.
+	inner := "(SELECT * , time, start, stale FROM " + q.Table + " WHERE " + where + " ORDER BY bucket, server_time, uid"
+	if q.Limit > 0 {
+		inner += fmt.Sprintf(" LIMIT %d", q.Limit)
+	}
+	tmp, err := os.MkdirTemp(s.opts.Dir, "export-") // a name that means nothing to the engine
+	if err != nil {
+		return 0, 0, fmt.Errorf("export history: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	made := filepath.Join(tmp, "out.parquet")
+	name := literal.Replace(made)
+	if err := s.db.Exec(ctx, "INSERT INTO FUNCTION file('"+name+"', 'Parquet') SELECT "+exported+" FROM "+inner+")", args...); err != nil {
+		return 0, 0, fmt.Errorf("export history: %w", err)
+	}
+	if err := s.db.QueryRow(ctx, "SELECT count() FROM file('"+name+"', 'Parquet')").Scan(&rows); err != nil {
+		return 0, 0, fmt.Errorf("export history: %w", err)
+	}
+	size, err = copyNew(made, file)
+	return rows, size, err
+}
+
+// copyNew copies a file to one that must not exist.
+func copyNew(from, to string) (n int64, err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return 0, fmt.Errorf("export history: %w", err)
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	n, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return 0, fmt.Errorf("export history: %w", errors.Join(err, os.Remove(to)))
+	}
+	return n, nil
+}
+
+// literal makes a text part of a string of SQL. A question mark would be taken for
+// an argument by the driver.
+var literal = strings.NewReplacer("\\", "\\\\", "'", "\\'", "?", "\\x3F")
