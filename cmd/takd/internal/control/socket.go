@@ -55,6 +55,7 @@ const (
 var slow = map[string]time.Duration{
 	string(UserImport): 2 * time.Hour, // hashes a password for every line
 	string(CertIssue):  5 * time.Minute,
+	string(BackupOp):   6 * time.Hour, // files of all users
 }
 
 // Lock holds a data directory for this process.

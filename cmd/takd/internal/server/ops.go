@@ -35,6 +35,7 @@ func listenOps(addr string, s *Server) (*ops, error) {
 			s.api.WriteMetrics(w)
 		}
 		s.blobs.WriteMetrics(w)
+		s.keeper.WriteMetrics(w)
 		metrics.WriteProcessMetrics(w)
 		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
 	})

@@ -25,6 +25,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
@@ -73,6 +74,7 @@ type Server struct {
 	engine  *netcore.Engine
 	contact *contact.Store
 	blobs   *blob.Store
+	keeper  *backup.Keeper
 	archive *archive // nil without history
 	twice   *twice
 	ops     *ops
@@ -270,7 +272,10 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	}
 	expire := startExpirer(ctx, s.blobs, s.log)
 	renew := startRenewer(ctx, s.store, s.log)
+	s.keeper = newKeeper(s.opts.Data, s.opts.Version, s.store, s.cfg.Current, s.log)
+	s.keeper.Run()
 	return func(context.Context) error {
+		s.keeper.Close()
 		renew.stop()
 		expire.stop()
 		return s.store.Close()
@@ -308,7 +313,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, status: s.Status, log: s.log}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, engine: s.engine, status: s.Status, log: s.log}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
