@@ -17,6 +17,7 @@ import (
 
 	"takd/http/httpd"
 	"takd/store/auth"
+	"takd/store/backup"
 	"takd/store/meta"
 	"takd/store/pki"
 )
@@ -26,6 +27,8 @@ type Deps struct {
 	Auth *auth.Service
 	PKI  *pki.Authority
 	Live Live
+	// Backups makes and keeps backups.
+	Backups *backup.Keeper
 	// RemoveUser removes a user and revokes its certificates.
 	RemoveUser func(ctx context.Context, name string) error
 	Audit      func(ctx context.Context, actor, action, detail string) error
@@ -42,7 +45,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention(), a.backups())
 }
 
 // on completes the rows of one chapter.

@@ -123,19 +123,28 @@ func (db *DB) Version(ctx context.Context) (int, error) {
 // backup writes a consistent copy of the database beside it.
 func (db *DB) backup(ctx context.Context, version int) error {
 	name := fmt.Sprintf("%s.v%d-%s.bak", db.path, version, time.Now().UTC().Format(backupTime))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := db.CopyTo(ctx, name); err != nil {
 		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	// VACUUM INTO takes an empty file, and so the copy keeps the mode given above.
-	if _, err := db.NewRaw(`VACUUM INTO ?`, name).Exec(ctx); err != nil {
-		return errors.Join(err, os.Remove(name))
 	}
 	db.log.Info("database copied before its upgrade", "copy", name, "version", version)
 	return db.prune()
+}
+
+// CopyTo writes the database as it is at one moment to a new file, readable by
+// its owner only. Others may use the database meanwhile.
+func (db *DB) CopyTo(ctx context.Context, name string) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	// VACUUM INTO takes an empty file, and so the copy keeps the mode given above.
+	if _, err := db.NewRaw(`VACUUM INTO ?`, name).Exec(ctx); err != nil {
+		return errors.Join(fmt.Errorf("copy database: %w", err), os.Remove(name))
+	}
+	return nil
 }
 
 // prune removes all but the newest copies. Only files that backup named count:

@@ -47,6 +47,8 @@ type root struct {
 	Group      groupCmd      `cmd:"" help:"Manage groups."`
 	Cert       certCmd       `cmd:"" help:"Manage certificates."`
 	Invite     inviteCmd     `cmd:"" help:"Invite users: QR codes and tokens to enroll with."`
+	Backup     backupCmd     `cmd:"" help:"Write a backup: database, files, keys, configuration."`
+	Restore    restoreCmd    `cmd:"" help:"Make the data directory of a backup; it has to be empty or absent."`
 	Audit      auditCmd      `cmd:"" help:"Show who changed what."`
 	Package    packageCmd    `cmd:"" help:"Make a connection data package for a phone or PC."`
 	Status     statusCmd     `cmd:"" help:"Show the state of the running server."`

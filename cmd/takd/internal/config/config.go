@@ -22,6 +22,7 @@ import (
 	"takd/http/enroll"
 	"takd/http/httpd"
 	"takd/netcore"
+	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/history"
 )
@@ -42,6 +43,7 @@ type Config struct {
 	API       API             `yaml:"api"`
 	Files     blob.Options    `yaml:"files"`
 	History   history.Options `yaml:"history"`
+	Backup    backup.Options  `yaml:"backup"`
 	Log       Log             `yaml:"log"`
 	Ops       Ops             `yaml:"ops"`
 }
@@ -143,6 +145,7 @@ func (c Config) WithDefaults() Config {
 	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
 	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
 	c.Files, c.History = c.Files.WithDefaults(), c.History.WithDefaults()
+	c.Files, c.Backup = c.Files.WithDefaults(), c.Backup.WithDefaults()
 	if c.Log.Level == "" {
 		c.Log.Level = "info"
 	}
@@ -161,7 +164,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports every bad field at once. It looks at c with its defaults.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
-	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate(), c.Files.Validate(), c.History.Validate()}
+	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate(), c.Files.Validate(), c.History.Validate(), c.Backup.Validate()}
 	bad := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
 	}

@@ -64,6 +64,7 @@ var slow = map[string]time.Duration{
 	string(HistoryImport):  5 * time.Minute,
 	string(HistoryParquet): 2 * time.Hour,
 	string(HistoryMigrate): 10 * time.Minute,
+	string(BackupOp):       6 * time.Hour, // files of all users
 }
 
 // Lock holds a data directory for this process.

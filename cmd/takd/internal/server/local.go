@@ -15,6 +15,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/backup"
 	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
@@ -26,6 +27,7 @@ type local struct {
 	data   string
 	cfg    *config.Service
 	store  *store.Store
+	keeper *backup.Keeper
 	engine *netcore.Engine       // nil where no server runs
 	retain *retain.Service       // nil where it does not run
 	status func() control.Status // nil where no server runs
@@ -60,6 +62,7 @@ func OpenLocal(ctx context.Context, patience time.Duration, data string, log *sl
 		return nil, errors.Join(err, lock.Release())
 	}
 	l := &local{data: data, cfg: cfg, store: st, log: log}
+	l.keeper = newKeeper(data, Version(""), st, func() *config.Config { return nil }, log)
 	return &Local{Mux: l.mux(), store: st, lock: lock}, nil
 }
 
@@ -94,6 +97,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.CertCheck, l.certCheck)
 	control.Handle(m, control.PackageOp, l.connectionPackage)
 	l.handleInvites(m)
+	control.Handle(m, control.BackupOp, l.backup)
 	control.Handle(m, control.ConfigGet, l.configGet)
 	control.Handle(m, control.ConfigSet, l.configSet)
 	control.Handle(m, control.ConfigHistory, l.configHistory)

@@ -27,6 +27,7 @@ import (
 	"takd/cmd/takd/internal/control"
 	"takd/netcore"
 	"takd/store"
+	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
@@ -77,6 +78,7 @@ type Server struct {
 	engine  *netcore.Engine
 	contact *contact.Store
 	blobs   *blob.Store
+	keeper  *backup.Keeper
 	archive *archive // nil without history
 	retain  *retain.Service
 	twice   *twice
@@ -271,7 +273,10 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	}
 	expire := startExpirer(ctx, s.blobs, s.log)
 	renew := startRenewer(ctx, s.store, s.log)
+	s.keeper = newKeeper(s.opts.Data, s.opts.Version, s.store, s.cfg.Current, s.log)
+	s.keeper.Run()
 	return func(context.Context) error {
+		s.keeper.Close()
 		renew.stop()
 		expire.stop()
 		return s.store.Close()
@@ -321,7 +326,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, retain: s.retain, status: s.Status, log: s.log, archive: s.archive}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, engine: s.engine, retain: s.retain, status: s.Status, log: s.log, archive: s.archive}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
