@@ -32,6 +32,7 @@ type result struct {
 		Failed  int     `json:"failed"`
 		Clients int     `json:"clients"`
 		Served  int     `json:"served"`
+		CPU     float64 `json:"server_cpu_seconds"`
 		Seconds float64 `json:"seconds"`
 	} `json:"storm"`
 	Stuck *struct {
@@ -76,10 +77,10 @@ var (
 		return r.Shots.Ratio, true
 	}}
 	cpuStorm = metric{"CPU per client", "ms", 2, func(r *result) (float64, bool) {
-		if r.Storm == nil || r.Server == nil || r.Storm.Served == 0 {
+		if r.Storm == nil || r.Storm.CPU == 0 || r.Storm.Served == 0 {
 			return 0, false
 		}
-		return r.Server.Seconds * 1000 / float64(r.Storm.Served), true
+		return r.Storm.CPU * 1000 / float64(r.Storm.Served), true
 	}}
 	cpuEach = metric{"CPU per delivery", "µs", 2, func(r *result) (float64, bool) {
 		if r.Server == nil || r.Server.Micros == 0 {

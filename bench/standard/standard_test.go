@@ -251,7 +251,7 @@ func TestFlags(t *testing.T) {
 
 func TestSet(t *testing.T) {
 	want := []string{
-		"small-xml", "small-proto", "large-xml", "large-proto", "fanout", "fanout-10", "fanout-10-proto", "burst", "ingest", "shots", "idle", "storm",
+		"small-xml", "small-proto", "large-xml", "large-proto", "fanout", "fanout-10", "fanout-10-proto", "burst", "ingest", "shots", "idle", "storm", "handshakes",
 		"stuck", "stuck-8000", "flood", "mixed",
 	}
 	if diff := cmp.Diff(want, names(set)); diff != "" {

@@ -30,6 +30,7 @@ type stormReport struct {
 	P50     float64 `json:"p50_s"`   // of one client, from when it began to dial
 	P99     float64 `json:"p99_s"`
 	First   string  `json:"first_failure,omitempty"`
+	CPU     float64 `json:"server_cpu_seconds,omitempty"` // of the server, until the last was served
 }
 
 // stormCmd is the storm: a process of its own, which run starts, so that its
@@ -175,6 +176,8 @@ func (s *storm) prepare(ctx context.Context) error {
 // play lets it begin, and waits until it is done.
 func (s *storm) play(context.Context) {
 	s.watch.start()
+	server := watch(s.l.ServerPID)
+	server.start()
 	if _, s.err = io.WriteString(s.in, "go\n"); s.err != nil {
 		return
 	}
@@ -182,7 +185,9 @@ func (s *storm) play(context.Context) {
 	if err == nil {
 		err = json.Unmarshal(line, &s.rep)
 	}
-	if err != nil {
+	used, err2 := server.stop()
+	s.rep.CPU = used.CPU.Seconds()
+	if err = errors.Join(err, err2); err != nil {
 		s.err = fmt.Errorf("storm: %w", err)
 	}
 }
