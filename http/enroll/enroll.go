@@ -64,13 +64,14 @@ func (o Options) Validate() error {
 
 // Deps is what the API needs. Only Log may be nil.
 type Deps struct {
-	Auth    *auth.Service
-	Tokens  *auth.Tokens
-	PKI     *pki.Authority
-	Site    func() Site    // asked each time: the configuration may change
-	Options func() Options // the same
-	Audit   func(ctx context.Context, actor, action, detail string) error
-	Log     *slog.Logger
+	Auth     *auth.Service
+	Tokens   *auth.Tokens
+	PKI      *pki.Authority
+	Profiles string         // directory of device profiles; need not exist
+	Site     func() Site    // asked each time: the configuration may change
+	Options  func() Options // the same
+	Audit    func(ctx context.Context, actor, action, detail string) error
+	Log      *slog.Logger
 }
 
 // API answers.

@@ -31,6 +31,7 @@ import (
 
 // site is a server with its real store.
 type site struct {
+	data string
 	testing.TB
 
 	store  *store.Store
@@ -97,6 +98,7 @@ func newSite(t testing.TB) *site {
 	}
 	s := &site{TB: t, log: &lockedBuffer{}}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.data = dir
 	if s.store, err = store.Open(t.Context(), store.Options{Dir: dir, Log: log}); err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +114,9 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(s.http.CloseIdleConnections)
 	s.serve(enroll.Deps{
 		Auth: s.store.Auth, Tokens: s.tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: log,
-		Site:    func() enroll.Site { return enroll.Site{Host: "tak.example.com", Name: "Test, server", APIPort: 9443} },
-		Options: func() enroll.Options { return s.opts },
+		Profiles: filepath.Join(s.data, "profiles"),
+		Site:     func() enroll.Site { return enroll.Site{Host: "tak.example.com", Name: "Test, server", APIPort: 9443} },
+		Options:  func() enroll.Options { return s.opts },
 	}, log)
 	return s
 }

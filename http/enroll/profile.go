@@ -1,14 +1,13 @@
 package enroll
 
 import (
-	"archive/zip"
 	"bytes"
 	"encoding/xml"
-	"fmt"
-	"net/http"
 	"strconv"
+	"time"
 
 	"takd/http/httpd"
+	"takd/http/profile"
 )
 
 // apiPort is where ATAK looks for the API unless told otherwise.
@@ -28,19 +27,17 @@ func (a *API) profile(r *httpd.Request) error {
 			return httpd.Unauthorized("Bad credentials: the invitation was used by another device")
 		}
 	}
-	site := a.Site()
-	body, err := profileZip(site)
+	p, err := profile.Open(a.Profiles, profile.Enrollment, r.Who, time.Time{})
 	if err != nil {
 		return err
 	}
-	r.Reply(http.StatusOK, "application/zip", body)
-	r.Response.Header.Set("Content-Disposition", "attachment; filename=profile.zip")
-	return nil
+	p.Add("takd.pref", preferences(a.Site()))
+	return p.Reply(r)
 }
 
-// profileZip is a data package with preferences: channels on, and the port of the
-// API where it is not the usual one.
-func profileZip(site Site) ([]byte, error) {
+// preferences are what every device sets: channels on, and the port of the API
+// where it is not the usual one.
+func preferences(site Site) []byte {
 	var pref bytes.Buffer
 	entry := func(key, value string) {
 		pref.WriteString(`<entry key="`)
@@ -56,25 +53,5 @@ func profileZip(site Site) ([]byte, error) {
 		entry("apiSecureServerPort", strconv.Itoa(site.APIPort))
 	}
 	pref.WriteString("</preference>\n</preferences>\n")
-	const manifest = `<MissionPackageManifest version="2"><Configuration><Parameter name="uid" value="takd-enrollment"/>` +
-		`<Parameter name="name" value="Enrollment"/><Parameter name="onReceiveImport" value="true"/><Parameter name="onReceiveDelete" value="true"/>` +
-		`</Configuration><Contents><Content ignore="false" zipEntry="file0/takd.pref"/></Contents></MissionPackageManifest>`
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"MANIFEST/manifest.xml", []byte(manifest)}, {"file0/takd.pref", pref.Bytes()}} {
-		w, err := z.Create(f.name)
-		if err == nil {
-			_, err = w.Write(f.data)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("make profile: %w", err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		return nil, fmt.Errorf("make profile: %w", err)
-	}
-	return b.Bytes(), nil
+	return pref.Bytes()
 }

@@ -4,6 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"takd/store/auth"
@@ -40,4 +43,31 @@ func TestProfile(t *testing.T) {
 		}
 	}
 	s.do(call{path: "/Marti/api/tls/profile/enrollment", status: 401})
+}
+
+// What the operator laid down for new devices comes with it, by group.
+func TestEnrollmentFiles(t *testing.T) {
+	s := newSite(t)
+	s.add(auth.NewUser{Name: "ann", Password: "ann's password", In: []string{"Blue"}, Out: []string{"Blue"}})
+	for _, name := range []string{"all.pref", "Blue/blue.xml", "Red/red.xml"} {
+		name = filepath.Join(s.data, "profiles", "enrollment", name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := s.do(call{path: "/Marti/api/tls/profile/enrollment?clientUid=x", user: "ann", password: "ann's password", wantKind: "application/zip"})
+	z, err := zip.NewReader(bytes.NewReader(a.body), int64(len(a.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, f := range z.File {
+		names = append(names, f.Name)
+	}
+	if want := []string{"MANIFEST/manifest.xml", "file0/blue.xml", "file1/all.pref", "file2/takd.pref"}; !slices.Equal(names, want) {
+		t.Errorf("%q, want %q", names, want)
+	}
 }

@@ -26,11 +26,10 @@ import (
 
 // Deps is what the API needs.
 type Deps struct {
-	Store    *blob.Store
-	Videos   *video.Store
-	Profiles string // directory of device profiles; need not exist
-	Audit    func(ctx context.Context, actor, action, detail string) error
-	Log      *slog.Logger
+	Store  *blob.Store
+	Videos *video.Store
+	Audit  func(ctx context.Context, actor, action, detail string) error
+	Log    *slog.Logger
 }
 
 type api struct{ Deps }
@@ -47,7 +46,7 @@ const anyBody = 1 << 50
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.profiles(), a.videoRoutes())
+	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.videoRoutes())
 }
 
 // on completes the rows of one chapter.

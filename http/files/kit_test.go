@@ -86,7 +86,7 @@ func newSite(t testing.TB) *site {
 	if s.store, err = blob.Open(t.Context(), s.db, filepath.Join(dir, "blob"), func() blob.Options { return s.limits }, nil); err != nil {
 		t.Fatal(err)
 	}
-	s.routes = files.Routes(files.Deps{Store: s.store, Videos: video.New(s.db), Profiles: filepath.Join(dir, "profiles"), Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler)})
+	s.routes = files.Routes(files.Deps{Store: s.store, Videos: video.New(s.db), Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler)})
 	server, err := httpd.New(httpd.Options{Auth: s, NodeID: "node-1", Routes: s.routes, Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
 		t.Fatal(err)

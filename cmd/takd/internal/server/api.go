@@ -18,6 +18,8 @@ import (
 	"takd/http/files"
 	"takd/http/httpd"
 	"takd/http/marti"
+	"takd/http/profile"
+	"takd/http/updates"
 	"takd/store/auth"
 	"takd/store/blob"
 	"takd/store/meta"
@@ -191,10 +193,12 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 
 // routes is the whole table.
 func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
+	profiles := filepath.Join(s.opts.Data, "profiles")
 	return slices.Concat(enroll.Routes(enroll.Deps{
 		Auth: s.store.Auth, Tokens: tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: s.log,
-		Site:    s.site,
-		Options: func() enroll.Options { return s.cfg.Current().API.Enrollment },
+		Profiles: profiles,
+		Site:     s.site,
+		Options:  func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
 		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
@@ -202,8 +206,9 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog,
 		Backups: s.keeper, Retention: s.retentionAPI(), ExpireFiles: s.expireFiles, Log: s.log,
 	}), files.Routes(files.Deps{
-		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
-	}))
+		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
+	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
+		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}))
 }
 
 // site is how clients reach this server now.

@@ -1,0 +1,324 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"takd/http/httpd"
+	"takd/store/meta"
+)
+
+// Profile is a folder, as administrators see it: for everybody, or for a group.
+// Its name is connection or enrollment, or that with :GROUP.
+type Profile struct {
+	ID                int32    `json:"id"`
+	Name              string   `json:"name"`
+	Active            bool     `json:"active"`
+	ApplyOnEnrollment bool     `json:"applyOnEnrollment"`
+	ApplyOnConnect    bool     `json:"applyOnConnect"`
+	Type              *string  `json:"type"`
+	Updated           string   `json:"updated"`
+	Tool              *string  `json:"tool"`
+	Groups            []string `json:"groups"`
+}
+
+// File is a file in a Profile.
+type File struct {
+	ID   int32  `json:"id"`
+	Name string `json:"name"`
+	Size int64  `json:"size"` // bytes
+}
+
+// maxFile bounds one upload.
+const maxFile = 400 << 20
+
+func (a *api) admin() []httpd.Route {
+	const at = "/Marti/api/device/profile"
+	routes := []httpd.Route{
+		{Method: "GET", Path: at, Summary: "Profiles: enrollment and connection, for everybody or (NAME:GROUP) for a group.", Handler: a.list},
+		{Method: "GET", Path: at + "/{name}", Summary: "A profile.", Handler: a.get},
+		{Method: "POST", Path: at + "/{name}", Summary: "Make a profile; name is enrollment or connection.", Query: []string{"group"}, Handler: a.create},
+		{Method: "DELETE", Path: at + "/{name}", Summary: "Delete a profile and its files, by its id or name.", Handler: a.remove},
+		{Method: "GET", Path: at + "/{name}/files", Summary: "Files of a profile.", Handler: a.files},
+		{
+			Method: "PUT", Path: at + "/{name}/file", Summary: "Put a file into a profile: the body.", Query: []string{"filename"},
+			MaxBody: maxFile, Stream: true, Timeout: 2 * time.Hour, Handler: a.put,
+		},
+		{Method: "GET", Path: at + "/{name}/file/{id}", Summary: "Download a file of a profile.", Handler: a.download},
+		{Method: "DELETE", Path: at + "/{name}/file/{id}", Summary: "Delete a file of a profile.", Handler: a.removeFile},
+		{Method: "GET", Path: at + "/{name}/missionpackage", Summary: "A profile as a data package, or 204.", Handler: a.pack},
+	}
+	for i := range routes {
+		routes[i].Tag, routes[i].Faces, routes[i].Role = "Profiles", httpd.Everyday, httpd.Admin
+	}
+	return routes
+}
+
+func (a *api) audit(r *httpd.Request, action, detail string) {
+	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
+	}
+}
+
+// number is an id that stays with a name.
+func number(name string) int32 {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, name)
+	return int32(h.Sum32() &^ (1 << 31))
+}
+
+// parse takes the name of a profile apart; group is "" for everybody.
+func parse(name string) (kind, group string, err error) {
+	kind, group, found := strings.Cut(name, ":")
+	if kind != Enrollment && kind != Connection || found && meta.ValidName("group name", group) != nil {
+		return "", "", httpd.NotFound("Not Found: there is no such profile: want enrollment or connection, or that with :GROUP")
+	}
+	return kind, group, nil
+}
+
+// dir is the folder of the profile that the path names. It need not exist.
+func (a *api) dir(r *httpd.Request) (name, dir string, err error) {
+	name = r.Param("name")
+	kind, group, err := parse(name)
+	return name, filepath.Join(a.Dir, kind, group), err
+}
+
+func (a *api) describe(name string) (Profile, error) {
+	kind, group, err := parse(name)
+	if err != nil {
+		return Profile{}, err
+	}
+	info, err := os.Stat(filepath.Join(a.Dir, kind, group))
+	if err != nil || !info.IsDir() {
+		return Profile{}, httpd.NotFound("Not Found: there is no such profile")
+	}
+	p := Profile{ID: number(name), Name: name, Active: true, ApplyOnEnrollment: kind == Enrollment, ApplyOnConnect: kind == Connection, Groups: []string{}}
+	if group != "" {
+		p.Groups = append(p.Groups, group)
+	}
+	p.Updated = info.ModTime().UTC().Format("2006-01-02T15:04:05.000Z")
+	return p, nil
+}
+
+func (a *api) all() []Profile {
+	all := []Profile{}
+	for _, kind := range []string{Connection, Enrollment} {
+		names := []string{kind}
+		entries, err := os.ReadDir(filepath.Join(a.Dir, kind))
+		for _, e := range entries {
+			if err == nil && e.IsDir() {
+				names = append(names, kind+":"+e.Name())
+			}
+		}
+		for _, name := range names {
+			if p, err := a.describe(name); err == nil {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+func (a *api) list(r *httpd.Request) error { return r.Envelope("Profile", a.all()) }
+
+func (a *api) get(r *httpd.Request) error {
+	p, err := a.describe(r.Param("name"))
+	if err != nil {
+		return err
+	}
+	return r.Envelope("Profile", p)
+}
+
+func (a *api) create(r *httpd.Request) error {
+	name := r.Param("name")
+	if group := string(r.QueryArgs().Peek("group")); group != "" && !strings.Contains(name, ":") {
+		name += ":" + group
+	}
+	kind, group, err := parse(name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(a.Dir, kind, group), 0o700); err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	a.audit(r, "profile make", name)
+	p, err := a.describe(name)
+	if err != nil {
+		return err
+	}
+	return r.Envelope("Profile", p)
+}
+
+func (a *api) remove(r *httpd.Request) error {
+	name := r.Param("name")
+	for _, p := range a.all() {
+		if strconv.Itoa(int(p.ID)) == name {
+			name = p.Name
+		}
+	}
+	if _, err := a.describe(name); err != nil {
+		return err
+	}
+	kind, group, _ := strings.Cut(name, ":")
+	dir := filepath.Join(a.Dir, kind, group)
+	if group == "" { // those of groups stay
+		files, err := inside(dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if err := os.Remove(filepath.Join(dir, f.Name)); err != nil {
+				return fmt.Errorf("profiles: %w", err)
+			}
+		}
+	} else if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	a.audit(r, "profile delete", name)
+	r.SetStatusCode(http.StatusOK)
+	return nil
+}
+
+// inside are the files right in a folder.
+func inside(dir string) ([]File, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, httpd.NotFound("Not Found: there is no such profile")
+	} else if err != nil {
+		return nil, fmt.Errorf("profiles: %w", err)
+	}
+	all := []File{}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		all = append(all, File{ID: number(e.Name()), Name: e.Name(), Size: info.Size()})
+	}
+	return all, nil
+}
+
+func (a *api) files(r *httpd.Request) error {
+	_, dir, err := a.dir(r)
+	if err != nil {
+		return err
+	}
+	all, err := inside(dir)
+	if err != nil {
+		return err
+	}
+	return r.Envelope("ProfileFile", all)
+}
+
+// put writes a file beside and renames it: no device gets half of it.
+func (a *api) put(r *httpd.Request) (err error) {
+	name, dir, err := a.dir(r)
+	if err != nil {
+		return err
+	}
+	filename := string(r.QueryArgs().Peek("filename"))
+	if err := meta.ValidName("filename", filename); err != nil {
+		return httpd.Bad("%v", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	out, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	n, err := io.Copy(out, r.Body())
+	err = errors.Join(err, out.Sync(), out.Close())
+	if want := r.Request.Header.ContentLength(); err == nil && want >= 0 && n != int64(want) {
+		err = httpd.Bad("body: %d bytes of %d", n, want)
+	}
+	if err == nil {
+		err = os.Rename(out.Name(), filepath.Join(dir, filename))
+	}
+	if err != nil {
+		_ = os.Remove(out.Name())
+		return err
+	}
+	a.audit(r, "profile file", name+" "+filename)
+	return r.Envelope("ProfileFile", File{ID: number(filename), Name: filename, Size: n})
+}
+
+// one is the file that the path names by its id.
+func (a *api) one(r *httpd.Request) (name, dir string, f File, err error) {
+	if name, dir, err = a.dir(r); err != nil {
+		return name, dir, f, err
+	}
+	all, err := inside(dir)
+	if err != nil {
+		return name, dir, f, err
+	}
+	for _, f := range all {
+		if strconv.Itoa(int(f.ID)) == r.Param("id") {
+			return name, dir, f, nil
+		}
+	}
+	return name, dir, f, httpd.NotFound("Not Found: there is no such file")
+}
+
+func (a *api) download(r *httpd.Request) error {
+	_, dir, f, err := a.one(r)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	p := &Package{root: root}
+	found, err := p.find(f.Name)
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	p.files = []file{found}
+	return p.single(r)
+}
+
+func (a *api) removeFile(r *httpd.Request) error {
+	name, dir, f, err := a.one(r)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(dir, f.Name)); err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	a.audit(r, "profile file delete", name+" "+f.Name)
+	r.SetStatusCode(http.StatusOK)
+	return nil
+}
+
+// pack is a profile as a device would get it.
+func (a *api) pack(r *httpd.Request) error {
+	name, dir, err := a.dir(r)
+	if err != nil {
+		return err
+	}
+	_, group, _ := strings.Cut(name, ":")
+	p, err := open(dir, path.Base(name), time.Time{}, func(string) bool { return group != "" })
+	if err != nil {
+		return err
+	}
+	return p.Reply(r)
+}
+
+func attachment(name string) string {
+	if text := mime.FormatMediaType("attachment", map[string]string{"filename": name}); text != "" {
+		return text
+	}
+	return "attachment"
+}

@@ -1,0 +1,199 @@
+package profile_test
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"takd/http/httpd/httpdtest"
+	"takd/http/profile"
+)
+
+type site struct {
+	*httpdtest.Site
+
+	dir   string
+	audit []string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{dir: t.TempDir()}
+	s.Site = httpdtest.New(t, profile.Routes(profile.Deps{
+		Dir: filepath.Join(s.dir, "profiles"), Log: slog.New(slog.DiscardHandler),
+		Audit: func(_ context.Context, actor, action, detail string) error {
+			s.audit = append(s.audit, actor+" "+action+" "+detail)
+			return nil
+		},
+	}))
+	return s
+}
+
+func (s *site) file(name, text string, age time.Duration) {
+	s.Helper()
+	path := filepath.Join(s.dir, "profiles", name)
+	then := time.Now().Add(-age)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	if err := os.Chtimes(path, then, then); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// names are the files of a package, without their numbers.
+func (s *site) names(text string) (names []string, manifest string) {
+	s.Helper()
+	z, err := zip.NewReader(strings.NewReader(text), int64(len(text)))
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			s.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if f.Name == "MANIFEST/manifest.xml" {
+			manifest = string(b)
+			continue
+		}
+		_, name, _ := strings.Cut(f.Name, "/")
+		names = append(names, name+"="+string(b))
+	}
+	slices.Sort(names)
+	return names, manifest
+}
+
+func TestConnectionProfile(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/device/profile/connection?clientUid=U&syncSecago="
+	s.Want(204, "ann", "GET", path+"0", "")
+	s.file("connection/all.pref", "a", time.Hour)
+	s.file("connection/Blue/maps/blue & white.xml", "b", 48*time.Hour)
+	s.file("connection/Red/red.pref", "secret of red", time.Minute)
+	s.file("connection/.hidden", "h", 0)
+	s.file("enrollment/e.pref", "e", 0)
+	if err := os.Symlink("/etc/passwd", filepath.Join(s.dir, "profiles/connection/passwd")); err != nil {
+		t.Fatal(err)
+	}
+	got := s.Want(200, "ann", "GET", path+"7200", "")
+	names, manifest := s.names(got.Body)
+	if strings.Join(names, " ") != "all.pref=a blue & white.xml=b" {
+		t.Errorf("ann gets %v", names)
+	}
+	for _, want := range []string{
+		`<Parameter name="name" value="Connection"/>`, `<Parameter name="onReceiveImport" value="true"/>`, `<Parameter name="onReceiveDelete" value="true"/>`,
+		`<Parameter name="uid" value="takd-`, `zipEntry="file0/blue &amp; white.xml"`, `zipEntry="file1/all.pref"`,
+	} {
+		if !strings.Contains(manifest, want) {
+			t.Errorf("manifest lacks %s: %s", want, manifest)
+		}
+	}
+	if d, k := got.Header.Get("Content-Disposition"), got.Header.Get("Content-Type"); d != "attachment; filename=profile.zip" || k != "application/zip" {
+		t.Errorf("headers: %s, %s", d, k)
+	}
+	s.Want(204, "ann", "GET", path+"60", "") // nothing is that new
+	s.Want(200, "ann", "GET", path+"-1", "")
+	s.Want(200, "red", "GET", path+"600", "")
+	s.Want(400, "ann", "GET", path+"soon", "")
+	if names, _ := s.names(s.Want(200, "boss", "GET", "/Marti/api/device/profile/connection", "").Body); strings.Join(names, " ") != "all.pref=a" {
+		t.Errorf("boss gets %v", names)
+	}
+	s.Want(204, "ann", "GET", "/Marti/api/device/profile/tool/x?syncSecago=1", "")
+}
+
+func TestToolFiles(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/device/profile/tool/x"
+	s.Want(404, "ann", "GET", path+"/file?relativePath=/a.txt", "")
+	s.file("tool/x/a.txt", "a", time.Hour)
+	s.file("tool/x/sub/b.txt", "b", 2*time.Hour)
+	s.file("tool/x/.hidden", "h", 0)
+	s.file("connection/all.pref", "c", 0)
+	one := s.Want(200, "ann", "GET", path+"/file?relativePath=/a.txt&clientUid=U", "")
+	if one.Body != "a" || one.Header.Get("Last-Modified") == "" {
+		t.Errorf("one file: %q, %v", one.Body, one.Header)
+	}
+	s.Want(304, "ann", "GET", path+"/file?relativePath=a.txt", "", "If-Modified-Since: "+one.Header.Get("Last-Modified"))
+	s.Want(200, "ann", "GET", "/Marti/api/tls/profile/tool/x/file?relativePath=sub/b.txt", "")
+	names, _ := s.names(s.Want(200, "ann", "GET", path+"/file?relativePath=/a.txt&relativePath=/sub/b.txt", "").Body)
+	if got := strings.Join(names, " "); got != "=a b.txt=b" { // a.txt and sub/b.txt, without their first part
+		t.Errorf("two files: %s", got)
+	}
+	names, _ = s.names(s.Want(200, "ann", "GET", path+"?syncSecago=-1", "").Body)
+	if got := strings.Join(names, " "); got != "a.txt=a b.txt=b" {
+		t.Errorf("profile: %s", got)
+	}
+	for _, bad := range []string{"../../connection/all.pref", "/../x", "%2e%2e/x", ".hidden", "sub", "", "a.txt%00", "sub/../a.txt", "//a.txt"} {
+		s.Want(404, "ann", "GET", path+"/file?relativePath="+bad, "")
+	}
+	s.Want(400, "ann", "GET", path+"/file", "")
+	s.Want(204, "ann", "GET", "/Marti/api/device/profile/tool/none", "")
+}
+
+// What the API changes, devices get, and it lies where operators look.
+func TestAdmin(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/device/profile"
+	for _, user := range []string{"ann", "view"} {
+		s.Want(403, user, "GET", path, "")
+		s.Want(403, user, "PUT", path+"/connection/file?filename=x", "x")
+	}
+	if got := s.Want(200, "boss", "GET", path, "").Body; !strings.Contains(got, `"data":[]`) {
+		t.Errorf("list: %s", got)
+	}
+	s.Want(200, "boss", "POST", path+"/connection?group=Blue", "")
+	s.Want(200, "boss", "PUT", path+"/connection:Blue/file?filename=maps.xml", "<map/>")
+	s.Want(200, "boss", "PUT", path+"/enrollment/file?filename=e.pref", "e")
+	if text, err := os.ReadFile(filepath.Join(s.dir, "profiles/connection/Blue/maps.xml")); err != nil || string(text) != "<map/>" {
+		t.Errorf("file: %q, %v", text, err)
+	}
+	names, _ := s.names(s.Want(200, "ann", "GET", path+"/connection", "").Body)
+	if strings.Join(names, " ") != "maps.xml=<map/>" {
+		t.Errorf("ann gets %v", names)
+	}
+	s.Want(204, "red", "GET", path+"/connection", "")
+	var files struct {
+		Data []profile.File
+	}
+	if err := json.Unmarshal([]byte(s.Want(200, "boss", "GET", path+"/connection:Blue/files", "").Body), &files); err != nil || len(files.Data) != 1 {
+		t.Fatalf("files: %+v, %v", files, err)
+	}
+	file := fmt.Sprintf("%s/connection:Blue/file/%d", path, files.Data[0].ID)
+	if got := s.Want(200, "boss", "GET", file, "").Body; got != "<map/>" {
+		t.Errorf("download: %q", got)
+	}
+	s.Want(200, "boss", "GET", path+"/connection:Blue/missionpackage", "")
+	s.Want(200, "boss", "DELETE", file, "")
+	s.Want(404, "boss", "GET", file, "")
+	s.Want(200, "boss", "DELETE", path+"/connection:Blue", "")
+	s.Want(404, "boss", "GET", path+"/connection:Blue", "")
+	s.Want(200, "boss", "GET", path+"/enrollment", "")
+	for _, name := range []string{"other", "connection:..", "connection:a%2fb", "tool", "connection:"} {
+		if a := s.Do("boss", "POST", path+"/"+name, ""); a.Status != 404 && a.Status != 400 {
+			t.Errorf("profile %s: %d", name, a.Status)
+		}
+	}
+	for _, name := range []string{"", "..", "a/b", ".x", "a%00b", strings.Repeat("x", 300)} {
+		s.Want(400, "boss", "PUT", path+"/connection/file?filename="+name, "x")
+	}
+	if len(s.audit) != 5 {
+		t.Errorf("audit: %q", s.audit)
+	}
+}
