@@ -17,8 +17,10 @@ import (
 
 	"takd/http/httpd"
 	"takd/store/auth"
+	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/retain"
 )
 
 // Deps is what the API needs.
@@ -30,7 +32,10 @@ type Deps struct {
 	RemoveUser func(ctx context.Context, name string) error
 	Audit      func(ctx context.Context, actor, action, detail string) error
 	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
-	Log        *slog.Logger
+	Blobs      *blob.Store
+	// Retention is the service that removes old data; it returns nil while that does not run.
+	Retention func() *retain.Service
+	Log       *slog.Logger
 }
 
 type api struct{ Deps }
@@ -38,7 +43,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention())
 }
 
 // on completes the rows of one chapter.

@@ -203,6 +203,39 @@ func (s *Store) Drop(ctx context.Context, table string, ttl time.Duration, dryRu
 	return out, nil
 }
 
+// DropOldest removes the oldest partition of these tables, but never the newest of
+// one. Nothing is returned where there is none to remove.
+func (s *Store) DropOldest(ctx context.Context, tables []string) ([]Dropped, error) {
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	var oldest *Dropped
+	var at time.Time
+	for _, name := range tables {
+		if !known(name) {
+			return nil, fmt.Errorf("%w: table %q", ErrInvalid, name)
+		}
+		t, err := s.table(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(t.Partitions) < 2 {
+			continue
+		}
+		p := t.Partitions[0]
+		if end, ok := partitionEnd(p.ID); ok && (oldest == nil || end.Before(at)) {
+			oldest, at = &Dropped{Table: name, Partition: p.ID, Rows: p.Rows, Bytes: p.Bytes}, end
+		}
+	}
+	if oldest == nil {
+		return nil, nil
+	}
+	if err := s.db.Exec(ctx, "ALTER TABLE "+oldest.Table+" DROP PARTITION ID '"+oldest.Partition+"'"); err != nil {
+		return nil, fmt.Errorf("drop partition %s of %s: %w", oldest.Partition, oldest.Table, err)
+	}
+	return []Dropped{*oldest}, nil
+}
+
 // partitionEnd returns the first moment after a partition, 20060102 or 2006010215.
 func partitionEnd(id string) (time.Time, bool) {
 	if t, err := time.Parse("20060102", id); err == nil {

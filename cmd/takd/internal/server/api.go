@@ -200,6 +200,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
+		Blobs: s.blobs, Retention: s.retain.Load,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
 	}))

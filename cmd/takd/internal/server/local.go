@@ -18,6 +18,7 @@ import (
 	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/retain"
 )
 
 // local carries out the operations on the spot.
@@ -29,7 +30,8 @@ type local struct {
 	status func() control.Status // nil where no server runs
 	log    *slog.Logger
 
-	archive *archive // nil where no server runs, or without history
+	archive *archive               // nil where no server runs, or without history
+	retain  func() *retain.Service // nil where no server runs
 }
 
 // Local is a data directory that was opened because no server runs on it.
@@ -101,6 +103,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.EmergencyCancelOp, l.emergencyCancel)
 	control.Handle(m, control.ReachOp, l.reach)
 	l.handleHistory(m)
+	l.handleRetention(m)
 	return m
 }
 
@@ -110,6 +113,7 @@ func kinded(err error) error {
 		meta.ErrNotFound: control.ErrNotFound, meta.ErrExists: control.ErrExists, meta.ErrInvalid: control.ErrBad,
 		config.ErrInvalid: control.ErrBad, config.ErrNoKey: control.ErrBad, config.ErrVersion: control.ErrNotFound,
 		netcore.ErrOptions: control.ErrBad, history.ErrInvalid: control.ErrBad,
+		retain.ErrInvalid: control.ErrBad, retain.ErrUnavailable: control.ErrBad,
 	} {
 		if errors.Is(err, from) {
 			return control.As(to, err)

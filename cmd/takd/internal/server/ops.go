@@ -38,6 +38,9 @@ func listenOps(addr string, s *Server) (*ops, error) {
 		if s.archive != nil {
 			s.archive.store.WriteMetrics(w)
 		}
+		if r := s.retain.Load(); r != nil {
+			r.WriteMetrics(w)
+		}
 		metrics.WriteProcessMetrics(w)
 		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
 	})

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
+	"takd/store/retain"
 )
 
 // Optional are the services that a server can do without.
@@ -76,6 +78,7 @@ type Server struct {
 	contact *contact.Store
 	blobs   *blob.Store
 	archive *archive // nil without history
+	retain  atomic.Pointer[retain.Service]
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -161,6 +164,7 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"history", s.startHistory},
 		{"messaging", s.startMessaging},
 		{"api", s.startAPI},
+		{"retention", s.startRetention},
 		{"ops", s.startOps},
 		{"control", s.startControl},
 	}
@@ -279,7 +283,7 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 		return nil, err
 	}
 	if s.archive != nil {
-		s.archive.groups = s.engine.GroupsOf
+		s.archive.groups, s.archive.users = s.engine.GroupsOf, s.engine.Receivers
 		s.engine.Tap(s.archive.tap)
 	}
 	s.twice = newTwice()
@@ -305,7 +309,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, status: s.Status, log: s.log, archive: s.archive}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
@@ -430,6 +434,11 @@ func (s *Server) serviceState(one *service) control.Service {
 	state := control.Service{Name: one.name, State: one.state, Since: one.since.UTC()}
 	if one.state == "running" && one.name == "history" {
 		state.State, state.Reason = s.archive.state()
+	}
+	if r := s.retain.Load(); one.state == "running" && one.name == "retention" && r != nil {
+		if state.Reason = r.State(); state.Reason != "" {
+			state.State = "degraded"
+		}
 	}
 	return state
 }
