@@ -10,6 +10,7 @@ import (
 
 	"takd/cot"
 	"takd/netcore/msg"
+	"takd/netcore/router"
 	"takd/netcore/session"
 )
 
@@ -120,6 +121,31 @@ func (e *Engine) GroupsOf(m *msg.Msg) []string {
 		return m.Origin.Groups
 	}
 	return e.groups.Names(m.In)
+}
+
+// Receivers returns the users whom m was for by its destinations: those who hold
+// them now and may receive it, else who held one last and is away. It is for what
+// a tap makes of a direct message at once; gateways' nodes lead to the gateway.
+func (e *Engine) Receivers(m *msg.Msg) []string {
+	var users []string
+	add := func(user string) {
+		if user != "" && !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	var found []*router.Entry
+	for _, name := range m.Dests() {
+		key := []byte(name)
+		found, _ = e.directory.AppendUID(found[:0], key, m.In)
+		found, _ = e.directory.AppendCallsign(found, key, m.In)
+		for _, entry := range found {
+			add(entry.Session.User)
+		}
+		if len(found) == 0 {
+			add(e.absent.User(name, m.In))
+		}
+	}
+	return users
 }
 
 // Who names clients: each non-empty field must match, a client that matches

@@ -82,6 +82,7 @@ type world struct {
 	log  *syncBuffer
 
 	history string // "" is off
+	without []string
 }
 
 // start makes a data directory, has commands carried out on it, and runs a
@@ -157,7 +158,7 @@ func (w *world) run() {
 	srv, err := server.Start(context.Background(), server.Options{
 		Data: w.data, Stderr: w.log, CotAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
 		HTTPSAddr: "127.0.0.1:0", EnrollAddr: "127.0.0.1:0", FederationAddr: "127.0.0.1:0",
-		History: cmp.Or(w.history, "off"), HistoryCommand: []string{os.Args[0], engine.Command},
+		Without: w.without, History: cmp.Or(w.history, "off"), HistoryCommand: []string{os.Args[0], engine.Command},
 	})
 	if err != nil {
 		w.Fatalf("Start: %v", err)

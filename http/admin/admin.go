@@ -18,8 +18,10 @@ import (
 	"takd/http/httpd"
 	"takd/store/auth"
 	"takd/store/backup"
+	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
+	"takd/store/retain"
 )
 
 // Deps is what the API needs.
@@ -33,11 +35,10 @@ type Deps struct {
 	RemoveUser func(ctx context.Context, name string) error
 	Audit      func(ctx context.Context, actor, action, detail string) error
 	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
-	// Retention is nil where the service does not run.
-	Retention Retention
-	// ExpireFiles lets all files of a name expire, in Unix seconds, and counts them.
-	ExpireFiles func(ctx context.Context, name string, at int64) (int, error)
-	Log         *slog.Logger
+	Blobs      *blob.Store
+	// Retention is the service that removes old data; it returns nil while that does not run.
+	Retention func() *retain.Service
+	Log       *slog.Logger
 }
 
 type api struct{ Deps }

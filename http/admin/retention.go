@@ -11,176 +11,278 @@ import (
 	"time"
 
 	"takd/http/httpd"
+	"takd/store/blob"
 	"takd/store/retain"
 )
 
-// Retention is the service that removes what is too old. A *retain.Service is one.
-type Retention interface {
-	Show() retain.View
-	Apply(retain.Change) (what string, err error)
-	Set(change func(*retain.Config) error) error
-	Archiving() retain.Archiving
-	Run(ctx context.Context, by string, dryRun bool) (retain.Run, error)
+// The official server's retention API, and takd's own under /api/admin.
+func (a *api) retention() []httpd.Route {
+	const old = "/Marti/api/retention"
+	return on("Retention",
+		httpd.Route{Method: "GET", Path: old + "/policy", Summary: "For how many seconds each class of data is kept; null is for ever.", Handler: a.retentionPolicy},
+		httpd.Route{Method: "PUT", Path: old + "/policy", Summary: "Change some of that.", Handler: a.setRetentionPolicy},
+		httpd.Route{Method: "GET", Path: old + "/service/schedule", Summary: "When runs are due: cron with seconds, or - for never.", Handler: a.retentionSchedule},
+		httpd.Route{Method: "PUT", Path: old + "/service/schedule", Summary: "Change that; a bad schedule changes nothing, and the answer is empty.", Handler: a.setRetentionSchedule},
+		httpd.Route{Method: "GET", Path: old + "/missionarchiveconfig", Summary: "When missions are archived; without effect until there are missions.", Handler: a.missionArchiving},
+		httpd.Route{Method: "PUT", Path: old + "/missionarchiveconfig", Summary: "Change that.", Handler: a.setMissionArchiving},
+		httpd.Route{Method: "GET", Path: old + "/missionarchive", Summary: "Archived missions: none.", Handler: missionArchive},
+		httpd.Route{Method: "POST", Path: old + "/restoremission", Summary: "Not available: there are no missions yet.", Handler: noMissions},
+		httpd.Route{Method: "PUT", Path: old + "/mission/{name}/expiry/{time}", Summary: "Not available: there are no missions yet.", Handler: noMissions},
+		httpd.Route{Method: "PUT", Path: old + "/resource/{name}/expiry/{time}", Summary: "Have files with this hash or uid end at a time in Unix seconds; -1 is never.", Handler: a.resourceExpiry},
+		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "What is kept for how long, the next run and the last ones.", Handler: a.showRetention},
+		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change policies (seconds by class, null for ever), the schedule, or how many bytes of the disk are kept free.", Handler: a.changeRetention},
+		httpd.Route{Method: "POST", Path: "/api/admin/retention/run", Summary: "Remove what is too old now; with dry_run=true only tell what that is.", Query: []string{"dry_run"}, Handler: a.runRetention},
+	)
 }
 
-// retention has our routes and those of the official server, whose web page and
-// scripts set the same three files.
-func (a *api) retention() []httpd.Route {
-	routes := on("Retention",
-		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "For how long each class is kept, the schedule, and the last runs.", Handler: a.retentionShow},
-		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change ttl by class (30d, seconds, off), schedule, keep_free_bytes, exempt_keywords; what is not named stays.", Handler: a.retentionApply},
-		httpd.Route{Method: "POST", Path: "/api/admin/retention/run", Summary: "Remove what is too old now, or, with dryRun=true, tell what would go.", Query: []string{"dryRun"}, Handler: a.retentionRun},
-		httpd.Route{Method: "GET", Path: "/Marti/api/retention/policy", Summary: "Seconds that each class is kept, null for ever.", Handler: a.policy},
-		httpd.Route{Method: "PUT", Path: "/Marti/api/retention/policy", Summary: "Set seconds by class; what is not named stays.", Handler: a.setPolicy},
-		httpd.Route{Method: "GET", Path: "/Marti/api/retention/service/schedule", Summary: "When runs are: six fields of cron, or - for never.", Handler: a.schedule},
-		httpd.Route{Method: "PUT", Path: "/Marti/api/retention/service/schedule", Summary: "Set when runs are; the body is the text.", Handler: a.setSchedule},
-		httpd.Route{Method: "GET", Path: "/Marti/api/retention/missionarchiveconfig", Summary: "How missions that nobody uses are put away.", Handler: a.archiving},
-		httpd.Route{Method: "PUT", Path: "/Marti/api/retention/missionarchiveconfig", Summary: "Set how missions are put away; this build has none yet.", Handler: a.setArchiving},
-		httpd.Route{Method: "GET", Path: "/Marti/api/retention/missionarchive", Summary: "Missions that were put away: none yet.", Handler: a.missionArchive},
-		httpd.Route{Method: "POST", Path: "/Marti/api/retention/restoremission", Summary: "Take a mission out of the archive: there is none yet.", Handler: a.restoreMission},
-		httpd.Route{Method: "PUT", Path: "/Marti/api/retention/resource/{name}/expiry/{time}", Summary: "Let the files of that name expire, in Unix seconds, or -1 for never.", Handler: a.expireFile},
-	)
-	for i := range routes {
-		handler := routes[i].Handler
-		routes[i].Handler = func(r *httpd.Request) error {
-			if a.Retention == nil {
-				return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 5, Message: "the retention service does not run"}
-			}
-			return handler(r)
+// service is the retention service.
+func (a *api) service() (*retain.Service, error) {
+	if a.Retention != nil {
+		if s := a.Retention(); s != nil {
+			return s, nil
 		}
 	}
-	return routes
+	return nil, &httpd.Error{Status: http.StatusInternalServerError, Code: 7, Message: "the retention service does not run"}
 }
 
-// bad gives a wrong setting its answer.
-func bad(err error) error {
-	switch {
-	case errors.Is(err, retain.ErrInvalid):
+// settled is what a caller is told of an error of retention.
+func settled(err error) error {
+	if errors.Is(err, retain.ErrInvalid) || errors.Is(err, retain.ErrUnavailable) {
 		return httpd.Bad("%v", err)
-	case errors.Is(err, retain.ErrBusy):
-		return httpd.Conflict("%v", err)
 	}
 	return err
 }
 
-func (a *api) retentionShow(r *httpd.Request) error { return r.JSON(http.StatusOK, a.Retention.Show()) }
+const policiesType = "RetentionPolicies"
 
-func (a *api) retentionApply(r *httpd.Request) error {
-	var q retain.Change
-	if err := read(r, &q); err != nil {
+// officialClasses are those that the official server has, by its names.
+var officialClasses = map[string]string{
+	"cot": retain.Cot, "geochat": retain.Chat, "files": retain.Files, "missionpackages": retain.Packages, "missions": retain.Missions,
+}
+
+func (a *api) retentionPolicy(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
 		return err
 	}
-	what, err := a.Retention.Apply(q)
+	settings, err := s.Settings()
 	if err != nil {
-		return bad(err)
+		return settled(err)
 	}
-	a.audit(r, "retention set", what)
-	return a.retentionShow(r)
-}
-
-func (a *api) retentionRun(r *httpd.Request) error {
-	dry := false
-	if text := string(r.QueryArgs().Peek("dryRun")); text != "" {
-		var err error
-		if dry, err = strconv.ParseBool(text); err != nil {
-			return httpd.Bad("dryRun: want true or false")
+	data := map[string]*int64{}
+	for name, class := range officialClasses {
+		data[name] = nil
+		if ttl, ok := settings.TTL[class]; ok {
+			seconds := int64(ttl.Seconds())
+			data[name] = &seconds
 		}
 	}
-	run, err := a.Retention.Run(r.Context(), r.Who.User, dry)
+	return r.Envelope(policiesType, data)
+}
+
+func (a *api) setRetentionPolicy(r *httpd.Request) error {
+	s, err := a.service()
 	if err != nil {
-		return bad(err)
-	}
-	return r.JSON(http.StatusOK, run)
-}
-
-func (a *api) policy(r *httpd.Request) error {
-	out := map[string]*int64{}
-	for class, p := range a.Retention.Show().Policies {
-		if class != retain.Endpoints { // the official page shows what it is given
-			out[class.Official()] = p.TTL
-		}
-	}
-	return r.Envelope("RetentionPolicies", out)
-}
-
-func (a *api) setPolicy(r *httpd.Request) error {
-	var q map[string]*int64
-	if err := read(r, &q); err != nil {
 		return err
 	}
-	change := retain.Change{TTL: map[string]*string{}}
-	for class, seconds := range q {
-		change.TTL[class] = nil
-		if seconds != nil {
-			text := strconv.FormatInt(*seconds, 10)
-			change.TTL[class] = &text
-		}
-	}
-	what, err := a.Retention.Apply(change)
-	if err != nil {
-		return bad(err)
-	}
-	a.audit(r, "retention set", what)
-	return a.policy(r)
-}
-
-func (a *api) schedule(r *httpd.Request) error {
-	return r.Envelope("RetentionServiceSchedule", a.Retention.Show().Schedule)
-}
-
-func (a *api) setSchedule(r *httpd.Request) error {
-	text := strings.TrimSpace(string(r.PostBody()))
-	var quoted string
-	if json.Unmarshal([]byte(text), &quoted) == nil {
-		text = quoted
-	}
-	what, err := a.Retention.Apply(retain.Change{Schedule: &text})
-	if err != nil {
-		return bad(err)
-	}
-	a.audit(r, "retention set", what)
-	return a.schedule(r)
-}
-
-func (a *api) archiving(r *httpd.Request) error {
-	return r.Envelope("MissionArchiveConfig", a.Retention.Archiving())
-}
-
-func (a *api) setArchiving(r *httpd.Request) error {
-	q := a.Retention.Archiving()
-	if err := read(r, &q); err != nil {
+	body := map[string]*int64{}
+	if err := read(r, &body); err != nil {
 		return err
 	}
-	if err := a.Retention.Set(func(c *retain.Config) error { c.Archive = q; return nil }); err != nil {
-		return bad(err)
+	ttls := map[string]*int64{}
+	for name, ttl := range body {
+		class, ok := officialClasses[name]
+		if !ok {
+			return httpd.Bad("class %.80q: want cot, geochat, files, missionpackages or missions", name)
+		}
+		ttls[class] = ttl
 	}
-	a.audit(r, "retention set", fmt.Sprintf("mission archiving %+v", q))
-	return a.archiving(r)
+	if err := s.SetAll(ttls); err != nil {
+		return settled(err)
+	}
+	a.audit(r, "retention set", describe(ttls))
+	return a.retentionPolicy(r)
 }
 
-// missionArchive has JSON in a string: the official page parses it again.
-func (a *api) missionArchive(r *httpd.Request) error {
+func describe(ttls map[string]*int64) string {
+	words := make([]string, 0, len(ttls))
+	for _, class := range retain.Classes {
+		ttl, ok := ttls[class]
+		switch {
+		case !ok:
+		case ttl == nil:
+			words = append(words, class+" for ever")
+		default:
+			words = append(words, fmt.Sprintf("%s for %d s", class, *ttl))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func (a *api) retentionSchedule(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	settings, err := s.Settings()
+	if err != nil {
+		return settled(err)
+	}
+	return r.Envelope("RetentionServiceSchedule", settings.Schedule)
+}
+
+func (a *api) setRetentionSchedule(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	text := strings.Trim(strings.TrimSpace(string(r.PostBody())), `"`) // raw, or as JSON
+	if err := s.SetSchedule(text); errors.Is(err, retain.ErrInvalid) {
+		return nil // as the official server does
+	} else if err != nil {
+		return err
+	}
+	a.audit(r, "retention set", "schedule "+text)
+	return a.retentionSchedule(r)
+}
+
+const archivingType = "MissionArchiveConfig"
+
+func (a *api) missionArchiving(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	settings, err := s.Settings()
+	if err != nil {
+		return settled(err)
+	}
+	return r.Envelope(archivingType, settings.Missions)
+}
+
+func (a *api) setMissionArchiving(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	settings, err := s.Settings()
+	if err != nil {
+		return settled(err)
+	}
+	c := settings.Missions
+	if err := read(r, &c); err != nil {
+		return err
+	}
+	if err := s.SetMissions(c); err != nil {
+		return settled(err)
+	}
+	a.audit(r, "retention set", fmt.Sprintf("mission archive %+v", c))
+	return r.Envelope(archivingType, c)
+}
+
+// missionArchive answers with JSON in a string, which is what clients expect.
+func missionArchive(r *httpd.Request) error {
 	return r.Envelope("MissionArchive", `{"missionArchiveStoreEntries":[]}`)
 }
 
-func (a *api) restoreMission(*httpd.Request) error {
-	return httpd.NotFound("Not Found: no mission is in the archive")
+func noMissions(*httpd.Request) error {
+	return &httpd.Error{Status: http.StatusNotImplemented, Code: 7, Message: retain.Unavailable(retain.Missions)}
 }
 
-func (a *api) expireFile(r *httpd.Request) error {
+func (a *api) resourceExpiry(r *httpd.Request) error {
 	at, err := strconv.ParseInt(r.Param("time"), 10, 64)
-	if err != nil || at < -1 || at > time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).Unix() {
-		return httpd.Bad("time %q: want Unix seconds, or -1 for never", r.Param("time"))
+	if err != nil || at < blob.Never || at > 1<<40 {
+		return httpd.Bad("time %.40q: want Unix seconds, or -1 for never", r.Param("time"))
 	}
-	name := r.Param("name")
-	n, err := a.ExpireFiles(r.Context(), name, at)
+	found, err := a.Blobs.Find(r, blob.Viewer{Admin: true}, blob.Query{HashOrUID: r.Param("name"), Limit: 10_000})
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return httpd.NotFound("Not Found: no file has that name")
+	if len(found) == 0 {
+		return httpd.NotFound("Not Found: there is no such file")
 	}
-	a.audit(r, "file expiry", fmt.Sprintf("%s at=%d files=%d", name, at, n))
-	r.SetStatusCode(http.StatusOK)
+	ids := make([]int64, 0, len(found))
+	for i := range found {
+		ids = append(ids, found[i].ID)
+	}
+	if err := a.Blobs.Update(r, ids, blob.Change{Expires: &at}); err != nil {
+		return err
+	}
+	a.audit(r, "file expiry", fmt.Sprintf("%s at %d", r.Param("name"), at))
 	return nil
+}
+
+func (a *api) showRetention(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	o, err := s.Show(r)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, o)
+}
+
+func (a *api) changeRetention(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Policies map[string]*int64 `json:"policies"`
+		Schedule *string           `json:"schedule"`
+		KeepFree *int64            `json:"keep_free"`
+	}
+	if err := read(r, &body); err != nil {
+		return err
+	}
+	if len(body.Policies) > 0 {
+		if err := s.SetAll(body.Policies); err != nil {
+			return settled(err)
+		}
+	}
+	if body.Schedule != nil {
+		if err := s.SetSchedule(*body.Schedule); err != nil {
+			return settled(err)
+		}
+	}
+	if body.KeepFree != nil {
+		if err := s.SetKeepFree(blob.Size(*body.KeepFree)); err != nil {
+			return settled(err)
+		}
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	a.audit(r, "retention set", string(text))
+	return a.showRetention(r)
+}
+
+// runLimit bounds a run that a caller waits for.
+const runLimit = 10 * time.Minute
+
+func (a *api) runRetention(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	dry := string(r.QueryArgs().Peek("dry_run"))
+	if dry != "" && dry != "true" && dry != "false" {
+		return httpd.Bad("dry_run %.20q: want true or false", dry)
+	}
+	// Not the request's context: the database's connections look at theirs also after
+	// the answer, and by then the request is another one.
+	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
+	defer cancel()
+	report, err := s.Run(ctx, r.Who.User, dry == "true")
+	if err != nil && report.Error == "" {
+		return settled(err)
+	}
+	if err != nil { // what the engine says is for the log; partitions that went are for the caller
+		a.Log.Error("retention", "error", err)
+		report.Error = "some of it failed; see the log"
+	}
+	return r.JSON(http.StatusOK, report)
 }

@@ -187,6 +187,21 @@ func (a *Absent) Keep(m *msg.Msg, uid, callsign []byte, now time.Time) bool {
 	return ok && a.keep(m, h, now)
 }
 
+// User returns who held this uid or callsign last and may receive from the groups
+// in; "" for nobody.
+func (a *Absent) User(name string, in group.Bits) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h, ok := a.uid[name]
+	if !ok {
+		h, ok = a.callsign[name]
+	}
+	if e := a.holders[h]; ok && e != nil && e.Value.(*away).Out.Intersects(in) {
+		return h.User
+	}
+	return ""
+}
+
 // KeepFor is Keep for a client that is known exactly.
 func (a *Absent) KeepFor(m *msg.Msg, h Holder, now time.Time) bool {
 	a.mu.Lock()

@@ -257,34 +257,3 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 	}
 	return len(ids), s.Delete(ctx, ids...)
 }
-
-// Retain deletes the files that were submitted before a time and carry none of
-// the exempt keywords, or, with dryRun, only counts them.
-func (s *Store) Retain(ctx context.Context, before time.Time, exempt []string, dryRun bool) (files int, bytes int64, err error) {
-	for ctx.Err() == nil {
-		var rows []File
-		sel := s.db.NewSelect().Model(&rows).Column("id", "size").Where("submitted_at < ?", before.UnixMilli()).Order("id")
-		if len(exempt) > 0 {
-			sel = sel.Where("NOT EXISTS (SELECT 1 FROM file_keywords AS k WHERE k.file_id = file.id AND k.keyword IN (?))", bun.List(exempt))
-		}
-		if !dryRun {
-			sel = sel.Limit(1000)
-		}
-		if err := sel.Scan(ctx); err != nil {
-			return files, bytes, fmt.Errorf("old files: %w", err)
-		}
-		for _, f := range rows {
-			if !dryRun {
-				if err := s.delete(ctx, f.ID); err != nil {
-					return files, bytes, err
-				}
-			}
-			files++
-			bytes += f.Size
-		}
-		if dryRun || len(rows) == 0 {
-			return files, bytes, nil
-		}
-	}
-	return files, bytes, ctx.Err()
-}

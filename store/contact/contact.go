@@ -97,6 +97,24 @@ func (s *Store) Left(ctx context.Context, gone []Endpoint) error {
 	return nil
 }
 
+// Forget forgets who went before a time, and returns how many; with dryRun it only
+// counts them.
+func (s *Store) Forget(ctx context.Context, before time.Time, dryRun bool) (int, error) {
+	if dryRun {
+		n, err := s.db.NewSelect().Model((*endpointRow)(nil)).Where("at < ?", before.UnixMilli()).Count(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("count who left: %w", err)
+		}
+		return int(n), nil
+	}
+	gone, err := s.db.NewDelete().Model((*endpointRow)(nil)).Where("at < ?", before.UnixMilli()).Exec(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("forget who left: %w", err)
+	}
+	n, err := gone.RowsAffected()
+	return int(n), err
+}
+
 // Endpoints returns who went at since or later, the newest first.
 func (s *Store) Endpoints(ctx context.Context, since time.Time) ([]Endpoint, error) {
 	var rows []endpointRow

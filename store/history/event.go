@@ -23,6 +23,9 @@ const Unknown = 9999999
 // see it.
 const Private = "\x02"
 
+// ForUser is the destination that is a user, whatever uids and callsigns he has.
+func ForUser(name string) string { return "\x03" + name }
+
 // Event is one row. What it holds belongs to the store once it was recorded.
 type Event struct {
 	Table    string    // one of Tables

@@ -214,3 +214,6 @@ func (s *Store) stopEngine(ctx context.Context, err *error) {
 		*err = errors.Join(*err, s.engine.Stop(ctx))
 	}
 }
+
+// Ready tells whether the database can be asked now: ErrOff, ErrUnavailable and the like.
+func (s *Store) Ready(ctx context.Context) error { return s.prepare(ctx) }

@@ -17,8 +17,9 @@ type Box struct{ South, West, North, East float64 }
 // Viewer is who asks: he sees what he would have received, and what he sent.
 type Viewer struct {
 	User   string
-	UIDs   []string // uids and callsigns of his devices
-	Groups []string // that he may receive from, now
+	UIDs   []string  // uids and callsigns that are his; what was for him as a user he sees anyway
+	Groups []string  // that he may receive from, now
+	Since  time.Time // when he got his name: what somebody else of that name sent or received is not his
 }
 
 // Query says which events are wanted. The zero value of a field asks nothing.
@@ -78,8 +79,12 @@ func (q Query) where() (sql string, args []any, err error) {
 		}
 	}
 	if v := q.Viewer; v != nil {
-		add("((hasAny(groups, ?) AND (empty(dests) OR hasAny(dests, ?))) OR (user = ? AND user != ''))",
-			named(v.Groups), named(v.UIDs), v.User)
+		uids := v.UIDs
+		if v.User != "" {
+			uids = append([]string{ForUser(v.User)}, uids...)
+		}
+		add("((hasAny(groups, ?) AND (empty(dests) OR (hasAny(dests, ?) AND server_time >= fromUnixTimestamp64Milli(?)))) OR (user = ? AND user != '' AND server_time >= fromUnixTimestamp64Milli(?)))",
+			named(v.Groups), named(uids), millis(v.Since), v.User, millis(v.Since))
 	}
 	return strings.Join(cond, " AND "), args, nil
 }
@@ -99,6 +104,15 @@ func named(list []string) []string {
 // seconds and millis keep a time within what the columns hold.
 func seconds(t time.Time) int64 { return min(max(t.Unix(), 0), math.MaxUint32) }
 func millis(t time.Time) int64  { return seconds(t)*1000 + int64(t.Nanosecond())/1e6 }
+
+// Validate tells whether the question makes sense: ErrInvalid.
+func (q Query) Validate() error {
+	if q.Table != "" && !known(q.Table) || q.Limit < 0 {
+		return fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
+	}
+	_, _, err := q.where()
+	return err
+}
 
 const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
 	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"

@@ -203,31 +203,34 @@ func (s *Store) Drop(ctx context.Context, table string, ttl time.Duration, dryRu
 	return out, nil
 }
 
-// DropOldest removes the oldest partition that any of the tables has, unless
-// events still come into it. It returns the zero Dropped where there is none.
-func (s *Store) DropOldest(ctx context.Context, tables []string) (oldest Dropped, err error) {
+// DropOldest removes the oldest partition of these tables, but never the newest of
+// one. Nothing is returned where there is none to remove.
+func (s *Store) DropOldest(ctx context.Context, tables []string) ([]Dropped, error) {
 	if err := s.prepare(ctx); err != nil {
-		return Dropped{}, err
+		return nil, err
 	}
-	first := time.Now()
+	var oldest *Dropped
+	var at time.Time
 	for _, name := range tables {
 		if !known(name) {
-			return Dropped{}, fmt.Errorf("%w: drop %q", ErrInvalid, name)
+			return nil, fmt.Errorf("%w: table %q", ErrInvalid, name)
 		}
 		t, err := s.table(ctx, name)
 		if err != nil {
-			return Dropped{}, err
+			return nil, err
 		}
-		for _, p := range t.Partitions {
-			if end, ok := partitionEnd(p.ID); ok && end.Before(first) {
-				first, oldest = end, Dropped{Table: name, Partition: p.ID, Rows: p.Rows, Bytes: p.Bytes}
-			}
+		if len(t.Partitions) < 2 {
+			continue
+		}
+		p := t.Partitions[0]
+		if end, ok := partitionEnd(p.ID); ok && (oldest == nil || end.Before(at)) {
+			oldest, at = &Dropped{Table: name, Partition: p.ID, Rows: p.Rows, Bytes: p.Bytes}, end
 		}
 	}
-	if oldest.Table == "" {
-		return oldest, nil
+	if oldest == nil {
+		return nil, nil
 	}
-	return oldest, s.dropPartition(ctx, oldest.Table, oldest.Partition)
+	return []Dropped{*oldest}, s.dropPartition(ctx, oldest.Table, oldest.Partition)
 }
 
 func (s *Store) dropPartition(ctx context.Context, table, id string) error {

@@ -1,8 +1,9 @@
-// Package retain is the Retention service: it removes what is older than its
-// class may be. History goes by whole partitions, files one by one.
+// Package retain removes what is too old: whole partitions of the history, and
+// files. What is kept for how long stands in three files with the names and keys
+// of the official server; nothing is removed until somebody says so.
 //
-// What to keep is in three files of the directory conf/retention, with the names
-// and keys of the official server, so that an operator may bring his own.
+// A run is started by the schedule, by a disk that gets full, or by an operator.
+// Events of missions are never removed here.
 package retain
 
 import (
@@ -10,343 +11,278 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strconv"
-	"strings"
+	"maps"
 	"sync"
 	"time"
 
+	"takd/store/blob"
+	"takd/store/contact"
 	"takd/store/history"
+	"takd/store/meta"
 )
 
-// Class is what has a time to live of its own, as files and the API name it.
-type Class string
+// ErrInvalid is wrapped by errors in what an operator says.
+var ErrInvalid = errors.New("invalid retention setting")
 
-// The classes.
-const (
-	Cot             Class = "cot"   // positions and all that is in no other class
-	Chat            Class = "chat"  // "geochat" on the official server
-	Files           Class = "files" // data packages too, as on the official server
-	MissionPackages Class = "missionpackages"
-	Missions        Class = "missions"
-	Endpoints       Class = "endpoint_events"
+// ErrUnavailable is a class that this takd cannot remove.
+var ErrUnavailable = errors.New("not available")
+
+// How often the files and the disk are looked at.
+var (
+	watchEvery = 2 * time.Second
+	diskEvery  = 30 * time.Second
 )
 
-// Classes are all of them, in the order in which they are shown.
-var Classes = []Class{Cot, Chat, Files, MissionPackages, Missions, Endpoints}
-
-// tables are those of history that a class owns. Events of missions are in a
-// table of their own, which no class removes.
-var tables = map[Class]string{Cot: history.Cot, Chat: history.Chat, Endpoints: history.Endpoints}
-
-// Unavailable are classes that can be set, and do nothing yet: there is nothing
-// to remove. A run says so.
-var Unavailable = map[Class]string{
-	MissionPackages: "files covers data packages",
-	Missions:        "this build has no missions",
-}
-
-// Official is the name of c in the three files and the official API.
-func (c Class) Official() string {
-	if c == Chat {
-		return "geochat"
-	}
-	return string(c)
-}
-
-// ParseClass accepts the official names and ours.
-func ParseClass(name string) (Class, error) {
-	if name == Chat.Official() {
-		return Chat, nil
-	}
-	if c := Class(name); slices.Contains(Classes, c) {
-		return c, nil
-	}
-	return "", fmt.Errorf("%w: class %q: want cot, chat, files, missionpackages, missions or endpoint_events", ErrInvalid, name)
-}
-
-// Limits of a time to live.
-const (
-	MinTTL = time.Hour
-	MaxTTL = 100 * 365 * 24 * time.Hour
-)
-
-// ParseTTL reads a time to live: seconds, or a number with h, d, w, m (30 days)
-// or y (365 days), or "off", which is 0.
-func ParseTTL(text string) (time.Duration, error) {
-	bad := fmt.Errorf("%w: ttl %q: want 1h to 100y, such as 36h, 30d, 12w, 6m or 1y, seconds, or off", ErrInvalid, text)
-	if text == "off" {
-		return 0, nil
-	}
-	unit := time.Second
-	number := text
-	if n := len(text); n > 0 {
-		units := map[byte]time.Duration{'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour, 'm': 30 * 24 * time.Hour, 'y': 365 * 24 * time.Hour}
-		if u, ok := units[text[n-1]]; ok {
-			unit, number = u, text[:n-1]
-		}
-	}
-	v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || v <= 0 || v > int64(MaxTTL/unit) || time.Duration(v)*unit < MinTTL {
-		return 0, bad
-	}
-	return time.Duration(v) * unit, nil
-}
-
-// ErrInvalid is what bad input gives.
-var ErrInvalid = errors.New("invalid")
-
-// ErrBusy means that a run is under way.
-var ErrBusy = errors.New("retention runs already")
-
-// History is what a run needs of history. A *history.Store is one.
-type History interface {
-	Drop(ctx context.Context, table string, ttl time.Duration, dryRun bool) ([]history.Dropped, error)
-	DropOldest(ctx context.Context, tables []string) (history.Dropped, error)
-}
-
-// FileStore is what a run needs of files. A *blob.Store is one.
-type FileStore interface {
-	Retain(ctx context.Context, before time.Time, exempt []string, dryRun bool) (files int, bytes int64, err error)
-}
-
-// Options configures New.
+// Options says what is looked after. Without DB runs are not remembered; without
+// the others their classes are declared unavailable.
 type Options struct {
-	Dir     string                                       // required: of the three files
-	History History                                      // nil: history is off
-	Files   FileStore                                    // nil: there are none
-	Free    func() (uint64, error)                       // bytes that the disk has left; nil: nobody asks
-	Audit   func(context.Context, string, string, error) // who, and what was done
-	Log     *slog.Logger
+	Offline bool // no server runs: only the settings are read and written
+
+	Dir      string // of the files
+	Data     string // its disk is what KeepFree is about; "": Dir
+	DB       *meta.DB
+	History  *history.Store
+	Blobs    *blob.Store
+	Contacts *contact.Store
+	// Held returns the SHA-256, in hex, of files that profiles hold.
+	Held func(context.Context) (map[string]bool, error)
+	// Free tells how many bytes are free on the disk; nil asks the system.
+	Free  func() (int64, error)
+	Audit func(ctx context.Context, actor, action, detail string) error
+	Log   *slog.Logger // nil: no log
 }
 
-// Service removes what is too old, when its schedule says so.
+// Service is the retention of a server. It is safe for concurrent use.
 type Service struct {
 	opts Options
-	run  sync.Mutex // held by the one run there is
 
-	mu   sync.Mutex
-	conf Config
-	seen stamp
-	bad  error // why the files cannot be read: the last good ones hold
-	runs []Run // newest first
-	next time.Time
+	mu       sync.Mutex
+	settings Settings
+	seen     [3]string // of the files, when they were read
+	wrong    error     // why the files do not hold
+	next     time.Time // zero: never
+	failed   error     // how the last run ended
+	totals   totals
 
-	wake   chan struct{}
-	cancel context.CancelFunc
-	done   chan struct{}
+	running sync.Mutex // one run at a time
+	cancel  context.CancelFunc
+	done    chan struct{}
 }
 
-// keepRuns is how many runs are remembered.
-const keepRuns = 20
+type totals struct {
+	runs, rows, bytes, files uint64
+	last                     time.Time
+}
 
-// New reads the files, and makes those that are not there.
-func New(o Options) (*Service, error) {
+// Open reads the files, and makes those that are not there. Files that cannot be
+// used are no error: nothing is removed then, and State says why.
+func Open(o Options) (*Service, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{opts: o, wake: make(chan struct{}, 1)}
-	var err error
-	if s.conf, s.seen, err = load(o.Dir); err != nil {
+	if o.Data == "" {
+		o.Data = o.Dir
+	}
+	if o.Free == nil {
+		o.Free = func() (int64, error) { return freeSpace(o.Data) }
+	}
+	if err := create(o.Dir); err != nil {
 		return nil, err
 	}
+	s := &Service{opts: o}
+	s.reload(time.Now())
 	return s, nil
 }
 
-// Start lets the schedule run, until Stop.
-func (s *Service) Start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel, s.done = cancel, make(chan struct{})
-	s.plan(time.Now())
-	go s.loop(ctx)
+// Start watches the files, the schedule and the disk until Stop.
+func (s *Service) Start(ctx context.Context) {
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		var looked time.Time
+		for {
+			select {
+			case now := <-tick.C:
+				s.Tick(ctx, now)
+				if now.Sub(looked) >= diskEvery {
+					looked = now
+					s.Watermark(ctx)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 }
 
-// Stop ends a run at its next step and waits for it.
+// Stop ends a run under way after what it is removing just now.
 func (s *Service) Stop(ctx context.Context) error {
+	if s.cancel == nil {
+		return nil
+	}
 	s.cancel()
 	select {
 	case <-s.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("retention: a run does not end: %w", ctx.Err())
+		return fmt.Errorf("stop retention: %w", ctx.Err())
 	}
 }
 
-// look is how often the files and the disk are looked at.
-const look = 2 * time.Second
-
-func (s *Service) loop(ctx context.Context) {
-	defer close(s.done)
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-tick.C:
-		}
-		s.reload()
-		now := time.Now()
-		if s.due(now) {
-			if _, err := s.Run(ctx, "schedule", false); err != nil && !errors.Is(err, ErrBusy) {
-				s.opts.Log.Error("retention failed", "error", err)
-			}
-			s.plan(now)
-		}
-		s.relieve(ctx)
-	}
-}
-
-func (s *Service) due(now time.Time) bool {
+// Tick reads files that have changed, and runs when the schedule says so.
+func (s *Service) Tick(ctx context.Context, now time.Time) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.next.IsZero() && !now.Before(s.next)
-}
-
-// plan finds out when the next run is.
-func (s *Service) plan(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next = time.Time{}
-	if schedule, err := parseCron(s.conf.Cron); err == nil && schedule != nil {
-		s.next = schedule.Next(now)
-	}
-}
-
-// reload takes over files that somebody has changed. Bad ones change nothing.
-func (s *Service) reload() {
-	s.mu.Lock()
-	same := s.seen == stampOf(s.opts.Dir)
+	changed := stamps(s.opts.Dir) != s.seen
 	s.mu.Unlock()
-	if same {
-		return
+	if changed {
+		s.reload(now)
 	}
-	conf, seen, err := load(s.opts.Dir)
 	s.mu.Lock()
-	s.seen, s.bad = seen, err
-	if err == nil {
-		s.conf = conf
+	due := !s.next.IsZero() && !now.Before(s.next)
+	if due {
+		s.next = s.settings.next(now)
 	}
 	s.mu.Unlock()
-	if err != nil {
-		s.opts.Log.Error("retention files not taken over", "error", err)
+	if due {
+		_, _ = s.Run(ctx, "schedule", false) // it is in the log and in State
+	}
+}
+
+func (s *Settings) next(now time.Time) time.Time {
+	if s.due == nil {
+		return time.Time{}
+	}
+	return s.due.Next(now)
+}
+
+// reload reads the files. Where they cannot be used the old settings hold, but
+// nothing is due.
+func (s *Service) reload(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = stamps(s.opts.Dir)
+	settings, err := load(s.opts.Dir)
+	if s.wrong = err; err != nil {
+		s.next = time.Time{}
+		s.opts.Log.Error("retention settings not used: nothing is removed", "error", err)
 		return
 	}
-	s.opts.Log.Info("retention files taken over")
-	s.plan(time.Now())
-}
-
-// View is what there is to see of the service.
-type View struct {
-	Enabled  bool             `json:"enabled"`  // some class has a time to live
-	Schedule string           `json:"schedule"` // six fields of cron, or - for never
-	NextRun  *time.Time       `json:"next_run"`
-	KeepFree int64            `json:"keep_free_bytes"` // 0: nobody looks at the disk
-	Exempt   []string         `json:"exempt_keywords"`
-	Policies map[Class]Policy `json:"policies"`
-	LastRuns []Run            `json:"last_runs"`       // newest first
-	Error    string           `json:"error,omitempty"` // why the files are not what holds
-}
-
-// Policy is what becomes of one class.
-type Policy struct {
-	TTL         *int64 `json:"ttl_seconds"` // nil: for ever
-	Unavailable string `json:"unavailable,omitempty"`
-}
-
-// Show tells how the service is set and what it has done.
-func (s *Service) Show() View {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := View{
-		Enabled: s.conf.Enabled(), Schedule: s.conf.Cron, KeepFree: s.conf.KeepFree, Exempt: append([]string{}, s.conf.Exempt...),
-		Policies: map[Class]Policy{}, LastRuns: append([]Run{}, s.runs...),
-	}
-	for _, class := range Classes {
-		p := Policy{Unavailable: Unavailable[class]}
-		if ttl := s.conf.TTL[class]; ttl > 0 {
-			seconds := int64(ttl / time.Second)
-			p.TTL = &seconds
+	s.settings, s.next = settings, settings.next(now)
+	for class := range settings.TTL {
+		if why := s.unavailable(class); why != "" {
+			s.opts.Log.Warn("retention policy without effect", "class", class, "reason", why)
 		}
-		v.Policies[class] = p
 	}
-	if !s.next.IsZero() {
-		next := s.next
-		v.NextRun = &next
-	}
-	if s.bad != nil {
-		v.Error = s.bad.Error()
-	}
-	return v
 }
 
-// Archiving tells how missions are put away.
-func (s *Service) Archiving() Archiving {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conf.Archive
+// unavailable says why nothing of a class can be removed.
+func (s *Service) unavailable(class string) string {
+	if why := Unavailable(class); why != "" || s.opts.Offline {
+		return why
+	}
+	switch {
+	case (class == Cot || class == Chat) && s.opts.History == nil:
+		return "history is off"
+	case class == Files && s.opts.Blobs == nil:
+		return "only a running server removes files"
+	}
+	return ""
 }
 
-// Change is what somebody wants otherwise; nil leaves a field as it is.
-type Change struct {
-	TTL      map[string]*string `json:"ttl,omitempty"`      // by class: 30d, seconds, off; nil is off
-	Schedule *string            `json:"schedule,omitempty"` // six fields of cron, or -
-	KeepFree *int64             `json:"keep_free_bytes,omitempty"`
-	Exempt   []string           `json:"exempt_keywords,omitempty"`
+// Set says how long a class is kept; nil is for ever.
+func (s *Service) Set(class string, ttl *int64) error {
+	return s.SetAll(map[string]*int64{class: ttl})
 }
 
-// Apply does what q says and tells it in words, for the audit.
-func (s *Service) Apply(q Change) (what string, err error) {
-	var words []string
-	err = s.Set(func(c *Config) error {
-		for name, text := range q.TTL {
-			class, err := ParseClass(name)
-			if err != nil {
-				return err
+// SetAll is Set for several classes, all or none.
+func (s *Service) SetAll(ttls map[string]*int64) error {
+	for class, ttl := range ttls {
+		if !known(class) {
+			return fmt.Errorf("%w: class %.80q: want one of %q", ErrInvalid, class, Classes)
+		}
+		if ttl == nil {
+			continue
+		}
+		if why := Unavailable(class); why != "" {
+			return fmt.Errorf("%s: %w: %s", class, ErrUnavailable, why)
+		}
+		if err := checkTTL(class, *ttl); err != nil {
+			return err
+		}
+	}
+	return s.change(func() error {
+		return change(s.opts.Dir, policyFile, func(p *policyYAML) {
+			if p.Map == nil {
+				p.Map = map[string]*int64{}
 			}
-			off := "off"
-			if text == nil {
-				text = &off
+			for class, ttl := range ttls {
+				p.Map[official(class)] = ttl
 			}
-			if c.TTL[class], err = ParseTTL(*text); err != nil {
-				return fmt.Errorf("%s: %w", class, err)
-			}
-			words = append(words, string(class)+"="+*text)
-		}
-		if q.Schedule != nil {
-			c.Cron, words = *q.Schedule, append(words, "schedule="+*q.Schedule)
-		}
-		if q.KeepFree != nil {
-			c.KeepFree, words = *q.KeepFree, append(words, fmt.Sprintf("keep_free=%d", *q.KeepFree))
-		}
-		if q.Exempt != nil {
-			c.Exempt, words = q.Exempt, append(words, fmt.Sprintf("exempt=%q", q.Exempt))
-		}
-		return nil
+		})
 	})
-	slices.Sort(words)
-	return strings.Join(words, " "), err
 }
 
-// Set changes how the service is set, in memory and in the files, whole or not at
-// all. change may return an error.
-func (s *Service) Set(change func(*Config) error) error {
+// SetSchedule says when runs are due.
+func (s *Service) SetSchedule(text string) error {
+	if _, err := ParseSchedule(text); err != nil {
+		return err
+	}
+	return s.change(func() error {
+		return change(s.opts.Dir, serviceFile, func(v *serviceYAML) { v.Cron = text })
+	})
+}
+
+// SetKeepFree says how much of the disk is kept free; 0 is nothing.
+func (s *Service) SetKeepFree(n blob.Size) error {
+	if n < 0 {
+		return fmt.Errorf("%w: keep free %d: want 0 or more", ErrInvalid, n)
+	}
+	return s.change(func() error {
+		return change(s.opts.Dir, serviceFile, func(v *serviceYAML) { v.KeepFree = n })
+	})
+}
+
+// SetMissions changes the configuration of the mission archive.
+func (s *Service) SetMissions(a Archiving) error {
+	if err := a.validate(); err != nil {
+		return err
+	}
+	return s.change(func() error { return save(s.opts.Dir, missionsFile, a) })
+}
+
+func (s *Service) change(write func() error) error {
+	s.running.Lock() // a run works with one policy
+	defer s.running.Unlock()
+	if err := write(); err != nil {
+		return err
+	}
+	s.reload(time.Now())
 	s.mu.Lock()
-	conf := s.conf.clone()
-	err := change(&conf)
-	if err == nil {
-		err = conf.Validate()
+	defer s.mu.Unlock()
+	return s.wrong
+}
+
+// Settings returns what holds now, or why nothing does.
+func (s *Service) Settings() (Settings, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.settings
+	out.TTL = maps.Clone(out.TTL)
+	return out, s.wrong
+}
+
+// State tells whether the service works; reason is "" where it does.
+func (s *Service) State() (reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.wrong != nil:
+		return "nothing is removed: " + s.wrong.Error()
+	case s.failed != nil:
+		return "the last run: " + s.failed.Error()
 	}
-	if err == nil {
-		err = save(s.opts.Dir, conf)
-	}
-	if err == nil {
-		s.conf, s.seen, s.bad = conf, stampOf(s.opts.Dir), nil
-	}
-	s.mu.Unlock()
-	if err == nil {
-		s.plan(time.Now())
-	}
-	return err
+	return ""
 }

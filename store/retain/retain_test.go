@@ -1,10 +1,8 @@
 package retain_test
 
 import (
-	"context"
 	"errors"
-	"io"
-	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,326 +10,245 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"takd/store/blob"
 	"takd/store/history"
-	"takd/store/history/engine"
-	"takd/store/meta"
 	"takd/store/retain"
 )
 
-const patience = 30 * time.Second
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.Command {
-		var o engine.ServeOptions
-		p, err := kong.New(&o)
-		if err == nil {
-			if _, err = p.Parse(os.Args[2:]); err == nil {
-				err = engine.Serve(o, os.Stdin, os.Stdout)
-			}
-		}
-		if err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-type place struct {
-	*testing.T
-	dir     string
-	history *history.Store
-	blobs   *blob.Store
-	free    uint64
-	audit   []string
-	svc     *retain.Service
-}
-
-func open(t *testing.T) *place {
-	t.Helper()
-	run, err := os.MkdirTemp("", "takd") // the path of a socket is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	p := &place{T: t, dir: t.TempDir(), free: 1 << 40}
-	p.history, err = history.Open(history.Options{
-		Command: []string{os.Args[0], engine.Command}, Dir: filepath.Join(p.dir, "history"), Socket: filepath.Join(run, "h.sock"), Flush: 50 * time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := p.history.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	db, err := meta.Open(t.Context(), filepath.Join(p.dir, "meta.db"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	p.blobs, err = blob.Open(t.Context(), db, filepath.Join(p.dir, "blob"), func() blob.Options { return blob.Options{MinFree: 1} }, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.svc, err = retain.New(retain.Options{
-		Dir: p.conf(), History: p.history, Files: p.blobs, Free: func() (uint64, error) { return p.free, nil },
-		Audit: func(_ context.Context, by, what string, _ error) { p.audit = append(p.audit, by+": "+what) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func (p *place) conf() string { return filepath.Join(p.dir, "conf", "retention") }
-
-func (p *place) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(p.Context(), patience)
-	p.Cleanup(cancel)
-	return ctx
-}
-
-// record makes rows of some days ago in a table.
-func (p *place) record(table string, days ...int) {
-	p.Helper()
-	for _, d := range days {
-		at := time.Now().AddDate(0, 0, -d)
-		if !p.history.Record(&history.Event{Table: table, Received: at, Time: at, Start: at, Stale: at, UID: "u", Type: "a-f-G", Raw: []byte("<event/>")}) {
-			p.Fatal("not recorded")
-		}
-	}
-	if err := p.history.Flush(p.ctx()); err != nil {
-		p.Fatal(err)
-	}
-}
-
-func (p *place) rows() map[string]uint64 {
-	p.Helper()
-	st, err := p.history.Stats(p.ctx())
-	if err != nil {
-		p.Fatal(err)
-	}
-	out := map[string]uint64{}
-	for _, t := range st.Tables {
-		out[t.Name] = t.Rows
-	}
-	return out
-}
-
-func (p *place) upload(name string, keywords ...string) {
-	p.Helper()
-	u, err := p.blobs.Begin("ann", int64(len(name)))
-	if err == nil {
-		defer u.Close()
-		if _, err = io.WriteString(u, name); err == nil {
-			_, err = u.Keep(p.Context(), blob.File{Name: name, Keywords: keywords, Expires: blob.Never})
-		}
-	}
-	if err != nil {
-		p.Fatal(err)
-	}
-}
-
-func (p *place) set(change func(*retain.Config)) {
-	p.Helper()
-	if err := p.svc.Set(func(c *retain.Config) error { change(c); return nil }); err != nil {
-		p.Fatal(err)
-	}
-}
-
-const day = 24 * time.Hour
-
-// Each class goes by its own time: chat, files with exempt keywords and events of
-// missions stay when positions go; what is not built is named.
+// Nothing goes until somebody says so; then whole days go, the oldest first, of that
+// class alone, and what a dry run told is what goes.
 func TestRun(t *testing.T) {
-	p := open(t)
-	p.record(history.Cot, 0, 5, 20)
-	p.record(history.Chat, 5, 20)
-	p.record(history.Mission, 20)
-	p.record(history.Endpoints, 20)
-	p.upload("old.zip")
-	p.upload("kept.zip", "x", "permanent")
-	if r, err := p.svc.Run(p.ctx(), "ann", false); err != nil || len(r.Dropped)+r.Files != 0 {
-		t.Fatalf("without a policy: %+v, %v; want nothing", r, err)
+	s := newSite(t)
+	for _, table := range history.Tables {
+		s.fill(table, 0, 3, 9, 10, 40)
 	}
-	p.set(func(c *retain.Config) {
-		c.TTL[retain.Cot], c.TTL[retain.Chat], c.TTL[retain.Missions] = 3*day, 10*day, day
-	})
-	for _, dry := range []bool{true, false} {
-		r, err := p.svc.Run(p.ctx(), "ann", dry)
-		if err != nil || r.DryRun != dry || len(r.Dropped) != 3 || r.Rows != 3 || r.Bytes == 0 || r.Files != 0 || r.Skipped[retain.Missions] == "" {
-			t.Fatalf("Run(dry %v) = %+v, %v; want 3 partitions", dry, r, err)
-		}
-		if dry && p.rows()[history.Cot] != 3 {
-			t.Fatal("a dry run has removed something")
-		}
+	all := map[string]int{"cot": 5, "chat": 5, "mission_cot": 5, "endpoint_events": 5}
+	if r, err := s.Run(t.Context(), "cli", false); err != nil || len(r.Dropped) != 0 || !maps.Equal(s.days(), all) {
+		t.Fatalf("run without policies: %+v, %v, left %v", r, err, s.days())
 	}
-	want := map[string]uint64{history.Cot: 1, history.Chat: 1, history.Mission: 1, history.Endpoints: 1}
-	if got := p.rows(); got[history.Cot] != 1 || got[history.Chat] != 1 || got[history.Mission] != 1 || got[history.Endpoints] != 1 {
-		t.Errorf("rows = %v, want %v", got, want)
-	}
-	if runs := p.svc.Show().LastRuns; len(runs) != 3 || runs[0].DryRun || !runs[1].DryRun {
-		t.Errorf("last runs = %+v", runs)
-	}
-	if len(p.audit) != 2 || !strings.HasPrefix(p.audit[1], "ann: partitions=3 rows=3") {
-		t.Errorf("audit = %q", p.audit)
-	}
-}
-
-// Files go by the time of their upload, whatever they are called, but for those
-// with an exempt keyword.
-func TestFiles(t *testing.T) {
-	p := open(t)
-	p.upload("old.zip", "x")
-	p.upload("kept.zip", "x", "permanent")
-	n, bytes, err := p.blobs.Retain(p.ctx(), time.Now().Add(time.Hour), []string{"permanent"}, true)
-	if err != nil || n != 1 || bytes != int64(len("old.zip")) {
-		t.Fatalf("Retain(dry) = %d, %d, %v", n, bytes, err)
-	}
-	if n, _, err = p.blobs.Retain(p.ctx(), time.Now().Add(time.Hour), []string{"permanent"}, false); err != nil || n != 1 {
-		t.Fatalf("Retain = %d, %v", n, err)
-	}
-	left, err := p.blobs.Find(p.ctx(), blob.Viewer{Admin: true}, blob.Query{})
-	if err != nil || len(left) != 1 || left[0].Name != "kept.zip" {
-		t.Errorf("left = %+v, %v", left, err)
-	}
-}
-
-// A nearly full disk costs the oldest positions; today's stay, and chat does.
-func TestDisk(t *testing.T) {
-	p := open(t)
-	p.record(history.Cot, 0, 5, 20)
-	p.record(history.Chat, 20)
-	p.free = 10
-	p.set(func(c *retain.Config) { c.KeepFree = 1000 })
-	p.svc.Start()
-	p.eventually(func() bool { return p.rows()[history.Cot] == 1 })
-	if err := p.svc.Stop(p.ctx()); err != nil {
+	if err := s.Set(retain.Cot, seconds(5*86400)); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.rows(); got[history.Chat] != 1 || got[history.Cot] != 1 {
-		t.Errorf("rows = %v", got)
+	would, err := s.Run(t.Context(), "cli", true)
+	if err != nil || len(would.Dropped) != 3 || would.Rows != 3 || !would.DryRun || !maps.Equal(s.days(), all) {
+		t.Fatalf("dry run: %+v, %v, left %v", would, err, s.days())
 	}
-	if runs := p.svc.Show().LastRuns; len(runs) != 1 || runs[0].By != "disk" || len(runs[0].Dropped) != 2 {
-		t.Errorf("runs = %+v", runs)
+	did, err := s.Run(t.Context(), "cli", false)
+	if err != nil || !slices.Equal(did.Dropped, would.Dropped) || did.Dropped[0].Partition >= did.Dropped[1].Partition {
+		t.Fatalf("run: %+v, %v; the dry run told %+v", did, err, would)
 	}
-}
-
-func (p *place) eventually(f func() bool) {
-	p.Helper()
-	for end := time.Now().Add(patience); !f(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.Fatal("it does not come")
-		}
+	all["cot"] = 2
+	if got := s.days(); !maps.Equal(got, all) {
+		t.Errorf("left %v, want %v", got, all)
 	}
-}
-
-// The schedule runs, and files that an operator edits hold at once; bad ones
-// change nothing and are shown.
-func TestSchedule(t *testing.T) {
-	p := open(t)
-	p.record(history.Cot, 5)
-	p.svc.Start()
-	if st := p.svc.Show(); st.NextRun != nil || st.Enabled {
-		t.Errorf("state = %+v; want nothing planned", st)
-	}
-	p.write("retention-policy.yml", "dataRetentionMap:\n  cot: 86400\n  files: null\n  missionpackages: null\n  missions: null\n  geochat: null\nretentionSettings:\n  files:\n    exemptKeywords: []\n")
-	p.write("retention-service.yml", `cronExpression: "* * * * * *"`)
-	p.eventually(func() bool { return p.rows()[history.Cot] == 0 })
-	p.write("retention-policy.yml", "dataRetentionMap: [what]")
-	p.eventually(func() bool { return p.svc.Show().Error != "" })
-	if st := p.svc.Show(); *st.Policies[retain.Cot].TTL != 86400 || st.Schedule != "* * * * * *" || st.NextRun == nil {
-		t.Errorf("state = %+v; want the last good one", st)
-	}
-	if err := p.svc.Stop(p.ctx()); err != nil {
-		t.Error(err)
-	}
-}
-
-func (p *place) write(name, text string) {
-	p.Helper()
-	if err := os.WriteFile(filepath.Join(p.conf(), name), []byte(text), 0o600); err != nil {
-		p.Fatal(err)
-	}
-}
-
-// What is set is in the files, with the official keys, and comes back.
-func TestFilesKeep(t *testing.T) {
-	dir := t.TempDir()
-	s, err := retain.New(retain.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.Set(func(c *retain.Config) error {
-		c.TTL[retain.Chat], c.Cron, c.KeepFree, c.Exempt, c.Archive.AfterDays = 36*time.Hour, "0 0 3 * * ?", 7, []string{"a"}, 9
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{
-		"retention-policy.yml": "geochat: 129600", "retention-service.yml": `0 0 3 * * ?`, "mission-archiving-config.yml": "timeToArchiveAfterNoActivityDays: 9",
-	} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !strings.Contains(string(text), want) {
-			t.Errorf("%s = %q, %v; want %s in it", name, text, err, want)
-		}
-	}
-	again, err := retain.New(retain.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := again.Show(); *c.Policies[retain.Chat].TTL != 129600 || c.Schedule != "0 0 3 * * ?" || c.KeepFree != 7 || !slices.Equal(c.Exempt, []string{"a"}) || again.Archiving().AfterDays != 9 {
-		t.Errorf("read again: %+v", c)
-	}
-	// Bad changes change nothing.
-	for name, change := range map[string]func(*retain.Config){
-		"ttl": func(c *retain.Config) { c.TTL[retain.Cot] = time.Minute }, "class": func(c *retain.Config) { c.TTL["x"] = day },
-		"cron": func(c *retain.Config) { c.Cron = "61 * * * * *" }, "free": func(c *retain.Config) { c.KeepFree = -1 },
-		"word": func(c *retain.Config) { c.Exempt = []string{""} }, "words": func(c *retain.Config) { c.Exempt = make([]string, 101) },
-		"days": func(c *retain.Config) { c.Archive.AfterDays = -1 }, "archive": func(c *retain.Config) { c.Archive.Cron = "x" },
-	} {
-		if err := again.Set(func(c *retain.Config) error { change(c); return nil }); !errors.Is(err, retain.ErrInvalid) {
-			t.Errorf("%s: Set = %v, want ErrInvalid", name, err)
-		}
-	}
-	if c := again.Show(); c.Policies[retain.Cot].TTL != nil || c.KeepFree != 7 {
-		t.Errorf("after bad changes: %+v", c)
-	}
-}
-
-func TestHostileFiles(t *testing.T) {
-	for name, file := range map[string][2]string{
-		"not yaml": {"retention-policy.yml", "\x00\xff["}, "class": {"retention-policy.yml", "dataRetentionMap: {planes: 86400}"},
-		"huge ttl": {"retention-policy.yml", "dataRetentionMap: {cot: 9223372036854775807}"}, "negative": {"retention-policy.yml", "dataRetentionMap: {cot: -5}"},
-		"short": {"retention-policy.yml", "dataRetentionMap: {cot: 5}"}, "cron": {"retention-service.yml", "cronExpression: never"},
-		"key": {"retention-service.yml", "cron: '-'"}, "large": {"retention-service.yml", "# " + strings.Repeat("x", 70_000)},
-	} {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, file[0]), []byte(file[1]), 0o600); err != nil {
+	for _, class := range []string{retain.Chat, retain.Endpoint} {
+		if err := s.Set(class, seconds(86400)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := retain.New(retain.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), file[0]) && !errors.Is(err, retain.ErrInvalid) {
-			t.Errorf("%s: New = %v, want an error that names %s", name, err, file[0])
+	}
+	if _, err := s.Run(t.Context(), "ann", false); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.days(); got["mission_cot"] != 5 || got["chat"] != 1 || got["endpoint_events"] != 1 {
+		t.Errorf("left %v: want missions whole, and today of the others", got)
+	}
+	// A run is remembered and in the audit log; a dry one is neither.
+	last, err := s.Last(t.Context(), 10)
+	if err != nil || len(last) != 3 || last[0].By != "ann" || last[1].Rows != 3 {
+		t.Errorf("last runs %+v, %v", last, err)
+	}
+	log, err := s.db.AuditLog(t.Context(), 10)
+	if err != nil || len(log) != 3 || log[0].Action != "retention run" {
+		t.Errorf("audit log %+v, %v", log, err)
+	}
+	var metrics strings.Builder
+	s.WriteMetrics(&metrics)
+	for _, want := range []string{"takd_retention_runs_total 3\n", "takd_retention_rows_total 11\n", `takd_retention_ttl_seconds{class="cot"} 432000`} {
+		if !strings.Contains(metrics.String(), want) {
+			t.Errorf("no %q in\n%s", want, metrics.String())
 		}
 	}
 }
 
-func TestParseTTL(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"off": 0, "3600": time.Hour, "36h": 36 * time.Hour, "30d": 30 * day, "2w": 14 * day, "1m": 30 * day, "1y": 365 * day,
-		"": -1, "5": -1, "0d": -1, "-3d": -1, "101y": -1, "99999999999999999999": -1, "1x": -1, "d": -1, "1.5d": -1,
+// Files go by their age, but for exempt keywords and what a profile holds.
+func TestFiles(t *testing.T) {
+	s := newSite(t)
+	put := func(text string, age time.Duration, keywords ...string) blob.File {
+		t.Helper()
+		u, err := s.blobs.Begin("ann", int64(len(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = u.Close() }()
+		if _, err := u.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := u.Keep(t.Context(), blob.File{Name: text, UID: text, Keywords: keywords, Expires: blob.Never, Submitter: "ann"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.db.ExecContext(t.Context(), "UPDATE files SET submitted_at = ? WHERE id = ?", time.Now().Add(-age).UnixMilli(), f.ID); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	const old = 48 * time.Hour
+	for i := range 3 {
+		put("old"+string(rune('a'+i)), old, "missionpackage")
+	}
+	put("kept", old, "x", "Permanent")
+	s.held[put("profile", old).Hash] = true
+	put("new", time.Hour)
+	if err := s.Set(retain.Files, seconds(86400)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		dry         bool
+		files, left int
+	}{{true, 3, 6}, {false, 3, 3}, {false, 0, 3}} {
+		r, err := s.Run(t.Context(), "cli", step.dry)
+		if err != nil || r.Files != step.files || s.count() != step.left {
+			t.Errorf("dry %v: %+v, %v, %d files are left; want %d and %d", step.dry, r, err, s.count(), step.files, step.left)
+		}
+	}
+	left, err := s.blobs.Find(t.Context(), blob.Viewer{Admin: true}, blob.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for i := range left {
+		names = append(names, left[i].Name)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"kept", "new", "profile"}) {
+		t.Errorf("left %q", names)
+	}
+}
+
+func (s *site) count() int {
+	s.Helper()
+	n, err := s.blobs.Count(s.Context(), blob.Viewer{Admin: true}, blob.Query{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return n
+}
+
+// A full disk costs the oldest days, as few as are needed, and never the newest.
+func TestWatermark(t *testing.T) {
+	s := newSite(t)
+	s.fill(history.Cot, 0, 1, 2)
+	s.fill(history.Chat, 0, 5)
+	s.fill(history.Mission, 30)
+	if err := s.SetKeepFree(100); err != nil {
+		t.Fatal(err)
+	}
+	s.free = []int64{100}
+	s.Watermark(t.Context())
+	if got := s.days(); got["cot"] != 3 || got["chat"] != 2 {
+		t.Errorf("with enough room: left %v", got)
+	}
+	s.free = []int64{50, 50, 100}
+	s.Watermark(t.Context())
+	if got := s.days(); got["cot"] != 3 || got["chat"] != 1 {
+		t.Errorf("the oldest day has to go: left %v", got)
+	}
+	s.free = []int64{50}
+	s.Watermark(t.Context())
+	s.Watermark(t.Context())
+	if got := s.days(); got["cot"] != 1 || got["chat"] != 1 || got["mission_cot"] != 1 {
+		t.Errorf("a disk that stays full: left %v", got)
+	}
+	if last, err := s.Last(t.Context(), 10); err != nil || len(last) != 2 || last[0].By != "disk" {
+		t.Errorf("last runs %+v, %v", last, err)
+	}
+}
+
+// The schedule has the fields of the official server, and "-" is never.
+func TestSchedule(t *testing.T) {
+	s := newSite(t)
+	now := time.Now()
+	s.Tick(t.Context(), now.AddDate(10, 0, 0))
+	if err := s.SetSchedule("0 0 3 ? * 7"); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Show(t.Context())
+	if err != nil || o.NextRun == nil || o.NextRun.Local().Weekday() != time.Sunday || o.NextRun.Local().Hour() != 3 || o.Enabled {
+		t.Fatalf("Show = %+v, %v", o, err)
+	}
+	s.Tick(t.Context(), o.NextRun.Add(-time.Second))
+	if last, _ := s.Last(t.Context(), 10); len(last) != 0 {
+		t.Errorf("a run before its time: %+v", last)
+	}
+	s.Tick(t.Context(), o.NextRun.Add(time.Second))
+	s.Tick(t.Context(), o.NextRun.Add(2*time.Second))
+	if last, _ := s.Last(t.Context(), 10); len(last) != 1 || last[0].By != "schedule" {
+		t.Errorf("runs by the schedule: %+v, want one", last)
+	}
+	for _, bad := range []string{"every day", "* * * *", "0 0 3 * * * *", "0 0 0 31 2 *", "TZ=Nowhere 0 0 3 * * *", strings.Repeat("1,", 1000)} {
+		if err := s.SetSchedule(bad); !errors.Is(err, retain.ErrInvalid) {
+			t.Errorf("SetSchedule(%.30q) = %v", bad, err)
+		}
+	}
+	if err := s.SetSchedule(retain.Never); err != nil {
+		t.Fatal(err)
+	}
+	if o, _ := s.Show(t.Context()); o.NextRun != nil || o.Schedule != "-" {
+		t.Errorf("Show = %+v", o)
+	}
+}
+
+// The files have the official names and keys, are read when somebody edits them, and
+// one that cannot be read removes nothing.
+func TestSettingsFiles(t *testing.T) {
+	s := newSite(t)
+	file := func(name string) string { return filepath.Join(s.dir, name) }
+	for name, keys := range map[string][]string{
+		"retention-policy.yml":         {"dataRetentionMap:", "cot: null", "geochat: null", "missionpackages: null", "exemptKeywords:", "permanent"},
+		"retention-service.yml":        {`cronExpression: "-"`},
+		"mission-archiving-config.yml": {"missionCronExpression:", "removeFromArchiveAfterDays: 1065", "timeToArchiveAfterNoActivityDays: 365", "archiveMissionByNoContentActivity: false"},
 	} {
-		got, err := retain.ParseTTL(text)
-		if want < 0 && !errors.Is(err, retain.ErrInvalid) || want >= 0 && (err != nil || got != want) {
-			t.Errorf("ParseTTL(%q) = %s, %v; want %s", text, got, err, want)
+		text, err := os.ReadFile(file(name))
+		for _, key := range keys {
+			if err != nil || !strings.Contains(string(text), key) {
+				t.Errorf("%s: %v: no %q in\n%s", name, err, key, text)
+			}
+		}
+	}
+	edit := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file("retention-policy.yml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.Tick(t.Context(), time.Now())
+	}
+	// As the official server ships it, with two values.
+	edit("dataRetentionMap:\n  cot: 86400\n  files: null\n  missionpackages: null\n  missions: 3600\n  geochat: 7200\nretentionSettings:\n  files:\n    exemptKeywords: [keep]\n")
+	settings, err := s.Settings()
+	if err != nil || settings.TTL[retain.Cot] != 24*time.Hour || settings.TTL[retain.Chat] != 2*time.Hour || !slices.Equal(settings.Exempt, []string{"keep"}) {
+		t.Errorf("settings %+v, %v", settings, err)
+	}
+	r, err := s.Run(t.Context(), "cli", true)
+	if err != nil || r.Unavailable[retain.Missions] == "" {
+		t.Errorf("a policy of missions is silently skipped: %+v, %v", r, err)
+	}
+	s.fill(history.Cot, 9)
+	for _, bad := range []string{"dataRetentionMap: [", "dataRetentionMap: {cot: -5}", "dataRetentionMap: {cot: soon}", "dataRetentionMap: {cot: 9223372036854775807}", strings.Repeat("#", 2<<20)} {
+		edit(bad)
+		if _, err := s.Run(t.Context(), "cli", false); !errors.Is(err, retain.ErrInvalid) || s.State() == "" || s.days()["cot"] != 1 {
+			t.Errorf("%.40q: Run = %v, state %q, left %v", bad, err, s.State(), s.days())
+		}
+	}
+	edit("dataRetentionMap: {cot: 86400, other: 5}\n")
+	if err := s.Set(retain.Chat, seconds(60)); err != nil || s.State() != "" {
+		t.Errorf("after it was mended: %v, state %q", err, s.State())
+	}
+	if text, err := os.ReadFile(file("retention-policy.yml")); err != nil || !strings.Contains(string(text), "other: 5") || !strings.Contains(string(text), "cot: 86400") {
+		t.Errorf("what others wrote is lost: %v\n%s", err, text)
+	}
+	for class, ttl := range map[string]*int64{"none": seconds(5), retain.Missions: seconds(5), retain.Packages: seconds(5), retain.Cot: seconds(0)} {
+		if err := s.Set(class, ttl); err == nil {
+			t.Errorf("Set(%s, %d) = nil", class, *ttl)
 		}
 	}
 }

@@ -4,125 +4,182 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"takd/store/blob"
 	"takd/store/history"
 )
 
-// Run is what one run has removed, or would.
-type Run struct {
-	Began   time.Time         `json:"began"`
-	By      string            `json:"by"` // schedule, disk, or who asked for it
-	DryRun  bool              `json:"dry_run"`
-	Dropped []history.Dropped `json:"dropped"` // oldest first
-	Files   int               `json:"files"`
-	Rows    uint64            `json:"rows"`
-	Bytes   uint64            `json:"bytes"` // of partitions and files
-	TookMS  float64           `json:"took_ms"`
-	Skipped map[Class]string  `json:"skipped,omitempty"` // set, but not to be had: why
-	Error   string            `json:"error,omitempty"`
+// Report is what a run removed, or would remove.
+type Report struct {
+	At          time.Time         `json:"at"`
+	By          string            `json:"by"` // a user, cli, schedule or disk
+	DryRun      bool              `json:"dry_run"`
+	Dropped     []history.Dropped `json:"dropped"` // partitions, the oldest of each table first
+	Files       int               `json:"files"`
+	Endpoints   int               `json:"endpoints"` // clients that were remembered
+	Rows        uint64            `json:"rows"`
+	Bytes       uint64            `json:"bytes"` // of partitions and files
+	TookMS      int64             `json:"took_ms"`
+	Unavailable map[string]string `json:"unavailable,omitempty"` // policies without effect, and why
+	Error       string            `json:"error,omitempty"`       // what went wrong; the rest was done
 }
 
-// Run removes what is too old now. What was removed comes back with an error too.
-func (s *Service) Run(ctx context.Context, by string, dryRun bool) (Run, error) {
-	if !s.run.TryLock() {
-		return Run{}, ErrBusy
+// Run removes what is too old; with dryRun it only tells what that is. What was
+// removed is told with an error, too.
+func (s *Service) Run(ctx context.Context, by string, dryRun bool) (Report, error) {
+	s.running.Lock()
+	defer s.running.Unlock()
+	settings, err := s.Settings()
+	if err != nil {
+		return Report{}, err
 	}
-	defer s.run.Unlock()
-	s.mu.Lock()
-	conf := s.conf.clone()
-	s.mu.Unlock()
-	r := Run{Began: time.Now(), By: by, DryRun: dryRun, Dropped: []history.Dropped{}, Skipped: map[Class]string{}}
+	r := &Report{At: time.Now().UTC(), By: by, DryRun: dryRun, Dropped: []history.Dropped{}}
 	var errs []error
 	for _, class := range Classes {
-		if ttl := conf.TTL[class]; ttl > 0 && ctx.Err() == nil {
-			if err := s.remove(ctx, &r, class, ttl, conf.Exempt); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", class, err))
+		ttl, ok := settings.TTL[class]
+		if !ok {
+			continue
+		}
+		if why := s.unavailable(class); why != "" {
+			if r.Unavailable == nil {
+				r.Unavailable = map[string]string{}
 			}
+			r.Unavailable[class] = why
+			continue
+		}
+		if err := s.remove(ctx, r, class, ttl, settings); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", class, err))
 		}
 	}
-	return r, s.finish(ctx, &r, errors.Join(append(errs, ctx.Err())...))
+	return s.finish(ctx, r, errors.Join(errs...))
 }
 
-func (s *Service) remove(ctx context.Context, r *Run, class Class, ttl time.Duration, exempt []string) error {
-	table, inHistory := tables[class]
-	switch {
-	case Unavailable[class] != "":
-		r.Skipped[class] = Unavailable[class]
-	case inHistory && s.opts.History == nil:
-		r.Skipped[class] = "history is off"
-	case inHistory:
-		dropped, err := s.opts.History.Drop(ctx, table, ttl, r.DryRun)
-		r.add(dropped...)
-		return err
-	case s.opts.Files == nil:
-		r.Skipped[class] = "there are no files"
-	default:
-		n, bytes, err := s.opts.Files.Retain(ctx, r.Began.Add(-ttl), exempt, r.DryRun)
-		r.Files += n
-		r.Bytes += uint64(bytes)
-		return err
+func (s *Service) remove(ctx context.Context, r *Report, class string, ttl time.Duration, settings Settings) error {
+	switch class {
+	case Cot:
+		return s.drop(ctx, r, history.Cot, ttl)
+	case Chat:
+		return s.drop(ctx, r, history.Chat, ttl)
+	case Files:
+		return s.files(ctx, r, r.At.Add(-ttl), settings.Exempt)
+	case Endpoint:
+		var err error
+		if s.opts.Contacts != nil {
+			r.Endpoints, err = s.opts.Contacts.Forget(ctx, r.At.Add(-ttl), r.DryRun)
+		}
+		if s.opts.History == nil {
+			return err
+		}
+		return errors.Join(err, s.drop(ctx, r, history.Endpoints, ttl))
 	}
 	return nil
 }
 
-func (r *Run) add(dropped ...history.Dropped) {
-	for _, d := range dropped {
-		r.Dropped = append(r.Dropped, d)
+func (s *Service) drop(ctx context.Context, r *Report, table string, ttl time.Duration) error {
+	gone, err := s.opts.History.Drop(ctx, table, ttl, r.DryRun)
+	r.add(gone)
+	return err
+}
+
+func (r *Report) add(gone []history.Dropped) {
+	r.Dropped = append(r.Dropped, gone...)
+	for _, d := range gone {
 		r.Rows += d.Rows
 		r.Bytes += d.Bytes
 	}
 }
 
-// finish notes the run, for Show, the audit and the log.
-func (s *Service) finish(ctx context.Context, r *Run, err error) error {
-	r.TookMS = float64(time.Since(r.Began).Microseconds()) / 1000
-	if err != nil {
-		r.Error = err.Error()
+// filesAtOnce is how many files one look takes.
+const filesAtOnce = 500
+
+// files deletes what was uploaded before a time, but for exempt keywords and what a
+// profile holds.
+func (s *Service) files(ctx context.Context, r *Report, before time.Time, exempt []string) error {
+	held := map[string]bool{}
+	if s.opts.Held != nil {
+		var err error
+		if held, err = s.opts.Held(ctx); err != nil {
+			return err // rather too many files than one too few
+		}
 	}
-	s.mu.Lock()
-	s.runs = append([]Run{*r}, s.runs...)
-	s.runs = s.runs[:min(len(s.runs), keepRuns)]
-	s.mu.Unlock()
-	if r.DryRun {
-		return err
+	for kept := 0; ctx.Err() == nil; {
+		some, err := s.opts.Blobs.Find(ctx, blob.Viewer{Admin: true}, blob.Query{Until: before, OldestFirst: true, Limit: filesAtOnce, Offset: kept})
+		if err != nil {
+			return err
+		}
+		var ids []int64
+		for i := range some {
+			f := &some[i]
+			if held[f.Hash] || exempted(f.Keywords, exempt) {
+				continue
+			}
+			ids = append(ids, f.ID)
+			r.Files++
+			r.Bytes += uint64(f.Size)
+		}
+		kept += len(some)
+		if !r.DryRun {
+			if err := s.opts.Blobs.Delete(ctx, ids...); err != nil {
+				return err
+			}
+			kept -= len(ids)
+		}
+		if len(some) < filesAtOnce {
+			return nil
+		}
 	}
-	done := fmt.Sprintf("partitions=%d rows=%d files=%d bytes=%d", len(r.Dropped), r.Rows, r.Files, r.Bytes)
-	s.opts.Log.Info("retention has run", "by", r.By, "partitions", len(r.Dropped), "rows", r.Rows, "files", r.Files, "bytes", r.Bytes, "took_ms", r.TookMS)
-	if s.opts.Audit != nil {
-		s.opts.Audit(context.WithoutCancel(ctx), r.By, done, err)
-	}
-	return err
+	return ctx.Err()
 }
 
-// relievable are the tables that give way when the disk is full: chat and
-// missions do not.
-var relievable = []string{history.Cot, history.Endpoints}
+func exempted(keywords, exempt []string) bool {
+	return slices.ContainsFunc(keywords, func(k string) bool {
+		return slices.ContainsFunc(exempt, func(e string) bool { return strings.EqualFold(k, e) })
+	})
+}
 
-// relieve drops the oldest partitions while the disk has less left than is to
-// stay free. What was written last, today's, stays.
-func (s *Service) relieve(ctx context.Context) {
-	s.mu.Lock()
-	keep := s.conf.KeepFree
-	s.mu.Unlock()
-	if keep == 0 || s.opts.Free == nil || s.opts.History == nil || !s.run.TryLock() {
+// Watermark drops the oldest partitions while less of the disk is free than is to
+// be kept. The newest of each table stays, and so do missions and files.
+func (s *Service) Watermark(ctx context.Context) {
+	settings, err := s.Settings()
+	if err != nil || settings.KeepFree == 0 || s.opts.History == nil {
 		return
 	}
-	defer s.run.Unlock()
-	r := Run{Began: time.Now(), By: "disk", Dropped: []history.Dropped{}}
-	var err error
-	for ctx.Err() == nil {
-		free, failed := s.opts.Free()
-		if err = failed; err != nil || free >= uint64(keep) {
+	if free, err := s.opts.Free(); err == nil && free >= int64(settings.KeepFree) {
+		return
+	}
+	s.running.Lock()
+	defer s.running.Unlock()
+	r := &Report{At: time.Now().UTC(), By: "disk", Dropped: []history.Dropped{}}
+	for range maxDrops {
+		free, e := s.opts.Free()
+		if err = e; err != nil || free >= int64(settings.KeepFree) {
 			break
 		}
-		var d history.Dropped
-		if d, err = s.opts.History.DropOldest(ctx, relievable); err != nil || d.Table == "" {
-			break // nothing is left to drop
+		gone, e := s.opts.History.DropOldest(ctx, []string{history.Cot, history.Chat, history.Endpoints})
+		r.add(gone)
+		if err = e; err != nil || len(gone) == 0 {
+			break
 		}
-		r.add(d)
 	}
-	if len(r.Dropped) > 0 {
-		_ = s.finish(ctx, &r, err)
+	if len(r.Dropped) == 0 && err == nil {
+		return // nothing left to drop: not a run each time
 	}
+	_, _ = s.finish(ctx, r, err) // it is in the log and in State
+}
+
+// maxDrops bounds what a full disk costs at once: ClickHouse gives space free a
+// while after a drop.
+const maxDrops = 4
+
+func freeSpace(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space: %w", err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
 }

@@ -56,10 +56,10 @@ type root struct {
 	Kick       kickCmd       `cmd:"" help:"Close connections."`
 	Emergency  emergencyCmd  `cmd:"" help:"Show and cancel emergencies."`
 	Reach      reachCmd      `cmd:"" help:"Find out whether A can be seen by B, and if not, why."`
-	Retention  retentionCmd  `cmd:"" help:"Show and change for how long data is kept."`
 	Logs       logsCmd       `cmd:"" help:"Show the log."`
 	Config     configCmd     `cmd:"" help:"Show and change the configuration."`
 	History    historyCmd    `cmd:"" help:"Ask the history, and take events in and out."`
+	Retention  retentionCmd  `cmd:"" help:"Say how long data is kept, and remove what is too old."`
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a shell completion script."`

@@ -1,15 +1,26 @@
 package control
 
-import "takd/store/retain"
-
-// What the Retention service is asked.
-const (
-	RetentionShow  Op[None, retain.View]          = "retention/show"
-	RetentionSet   Op[retain.Change, retain.View] = "retention/set"
-	RetentionRunOp Op[RetentionRun, retain.Run]   = "retention/run"
+import (
+	"takd/store/blob"
+	"takd/store/retain"
 )
 
-// RetentionRun asks for a run.
-type RetentionRun struct {
+// What retention is told.
+const (
+	RetentionShow Op[None, retain.Overview]            = "retention/show"
+	RetentionSet  Op[RetentionChange, retain.Overview] = "retention/set"
+	RetentionRun  Op[RetentionRunNow, retain.Report]   = "retention/run"
+)
+
+// RetentionChange changes what is not empty.
+type RetentionChange struct {
+	Class    string     `json:"class,omitempty"`
+	TTL      *int64     `json:"ttl,omitempty"` // seconds, of Class; nil: for ever
+	Schedule *string    `json:"schedule,omitempty"`
+	KeepFree *blob.Size `json:"keep_free,omitempty"`
+}
+
+// RetentionRunNow starts a run.
+type RetentionRunNow struct {
 	DryRun bool `json:"dry_run"`
 }

@@ -63,6 +63,7 @@ var slow = map[string]time.Duration{
 	string(HistoryFlush):   2 * time.Minute,
 	string(HistoryImport):  5 * time.Minute,
 	string(HistoryParquet): 2 * time.Hour,
+	string(RetentionRun):   2 * time.Hour,
 	string(HistoryMigrate): 10 * time.Minute,
 	string(BackupOp):       6 * time.Hour, // files of all users
 }

@@ -27,6 +27,7 @@ type archive struct {
 	store  *history.Store
 	tap    *router.Tap
 	groups func(*msg.Msg) []string // into which it was sent
+	users  func(*msg.Msg) []string // for whom it was, where it has destinations
 	rules  atomic.Pointer[[]history.Rule]
 	stop   chan struct{}
 	done   chan struct{}
@@ -98,7 +99,11 @@ func (a *archive) close(ctx context.Context) error {
 
 func (a *archive) record(m *msg.Msg, ev *cot.Event, policy *history.Policy) {
 	defer m.Release()
-	for _, e := range archived(m, a.groups(m), ev) {
+	var users []string
+	if m.Direct {
+		users = a.users(m)
+	}
+	for _, e := range archived(m, a.groups(m), users, ev) {
 		if policy.Keeps(e) {
 			a.store.Record(e)
 		}
@@ -117,8 +122,9 @@ func (a *archive) state() (name, reason string) {
 }
 
 // archived turns a message into rows: one, or one for each mission it was sent to.
-// groups are those that it was sent into.
-func archived(m *msg.Msg, groups []string, ev *cot.Event) []*history.Event {
+// groups are those that it was sent into, users those whom it was for: a uid or a
+// callsign may be somebody else's by the time he asks.
+func archived(m *msg.Msg, groups, users []string, ev *cot.Event) []*history.Event {
 	raw := m.Bytes(cot.XML)
 	if raw == nil || m.Scan(ev) != nil {
 		return nil
@@ -132,6 +138,9 @@ func archived(m *msg.Msg, groups []string, ev *cot.Event) []*history.Event {
 		e.Dests = m.Dests()
 		for _, uid := range ev.Chat.UIDs {
 			e.Dests = append(e.Dests, string(uid))
+		}
+		for _, user := range users {
+			e.Dests = append(e.Dests, history.ForUser(user))
 		}
 		if len(e.Dests) == 0 {
 			e.Dests = []string{history.Private}

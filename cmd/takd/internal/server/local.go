@@ -29,11 +29,11 @@ type local struct {
 	store  *store.Store
 	keeper *backup.Keeper
 	engine *netcore.Engine       // nil where no server runs
-	retain *retain.Service       // nil where it does not run
 	status func() control.Status // nil where no server runs
 	log    *slog.Logger
 
-	archive *archive // nil where no server runs, or without history
+	archive *archive               // nil where no server runs, or without history
+	retain  func() *retain.Service // nil where no server runs
 }
 
 // Local is a data directory that was opened because no server runs on it.
@@ -106,10 +106,8 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.EmergencyList, l.emergencyList)
 	control.Handle(m, control.EmergencyCancelOp, l.emergencyCancel)
 	control.Handle(m, control.ReachOp, l.reach)
-	control.Handle(m, control.RetentionShow, l.retentionShow)
-	control.Handle(m, control.RetentionSet, l.retentionSet)
-	control.Handle(m, control.RetentionRunOp, l.retentionRun)
 	l.handleHistory(m)
+	l.handleRetention(m)
 	return m
 }
 
@@ -119,6 +117,7 @@ func kinded(err error) error {
 		meta.ErrNotFound: control.ErrNotFound, meta.ErrExists: control.ErrExists, meta.ErrInvalid: control.ErrBad,
 		config.ErrInvalid: control.ErrBad, config.ErrNoKey: control.ErrBad, config.ErrVersion: control.ErrNotFound,
 		netcore.ErrOptions: control.ErrBad, history.ErrInvalid: control.ErrBad,
+		retain.ErrInvalid: control.ErrBad, retain.ErrUnavailable: control.ErrBad,
 	} {
 		if errors.Is(err, from) {
 			return control.As(to, err)

@@ -39,6 +39,9 @@ func listenOps(addr string, s *Server) (*ops, error) {
 			s.archive.store.WriteMetrics(w)
 		}
 		s.keeper.WriteMetrics(w)
+		if r := s.retain.Load(); r != nil {
+			r.WriteMetrics(w)
+		}
 		metrics.WriteProcessMetrics(w)
 		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
 	})

@@ -141,7 +141,7 @@ func imported(line []byte, ev *cot.Event) (*history.Event, error) {
 		} else if n == 0 || n != len(raw) {
 			return nil, errors.New("event: want one whole event and nothing else")
 		}
-		e = row(ev, raw, r.ServerTime)
+		e = row(ev, ev.Raw, r.ServerTime)
 	}
 	return e, r.Fill(e)
 }

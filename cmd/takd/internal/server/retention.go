@@ -2,99 +2,149 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"takd/cmd/takd/internal/control"
-	"takd/http/admin"
-	"takd/store/blob"
+	"takd/store/history"
 	"takd/store/retain"
 )
 
-// startRetention starts the service that removes what is too old.
-func (s *Server) startRetention(context.Context) (stop func(context.Context) error, err error) {
+// retentionDir is where the files of retention lie.
+func retentionDir(data string) string { return filepath.Join(data, "conf", "retention") }
+
+// startRetention starts what removes old data.
+func (s *Server) startRetention(ctx context.Context) (stop func(context.Context) error, err error) {
 	o := retain.Options{
-		Dir: filepath.Join(s.opts.Data, "conf", "retention"), Files: s.blobs, Log: s.log, Free: func() (uint64, error) { return freeBytes(s.opts.Data) },
-		Audit: func(ctx context.Context, by, done string, failed error) {
-			if failed != nil {
-				done += " error=" + failed.Error()
-			}
-			if err := s.store.Audit(ctx, by, "retention run", done); err != nil {
-				s.log.Error("not in the audit log", "action", "retention run", "detail", done, "error", err)
-			}
+		Dir: retentionDir(s.opts.Data), Data: s.opts.Data, DB: s.store.Meta, Blobs: s.blobs, Contacts: s.contact,
+		Held: func(ctx context.Context) (map[string]bool, error) {
+			return held(ctx, filepath.Join(s.opts.Data, "profiles"))
 		},
+		Audit: s.store.Audit, Log: s.log,
 	}
 	if s.archive != nil {
 		o.History = s.archive.store
 	}
-	if s.retain, err = retain.New(o); err != nil {
+	r, err := retain.Open(o)
+	if err != nil {
 		return nil, err
 	}
-	s.retain.Start()
-	return s.retain.Stop, nil
+	r.Start(ctx)
+	s.retain.Store(r)
+	return r.Stop, nil
 }
 
-// freeBytes is what the disk of dir has left for us.
-func freeBytes(dir string) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+// held returns the hashes of all files under a folder.
+func held(ctx context.Context, dir string) (map[string]bool, error) {
+	out := map[string]bool{}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("files of profiles: %w", err)
 	}
-	return st.Bavail * uint64(st.Bsize), nil
-}
-
-// retentionAPI is nil, not a nil service, where the service does not run.
-func (s *Server) retentionAPI() admin.Retention {
-	if s.retain == nil {
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := root.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err != nil {
+			return err
+		}
+		out[hex.EncodeToString(h.Sum(nil))] = true
 		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("files of profiles: %w", err)
 	}
-	return s.retain
+	return out, nil
 }
 
-// expireFiles lets all files of a name expire at a time, in Unix seconds.
-func (s *Server) expireFiles(ctx context.Context, name string, at int64) (int, error) {
-	found, err := s.blobs.Find(ctx, blob.Viewer{Admin: true}, blob.Query{Name: name})
-	if err != nil {
-		return 0, err
+func (l *local) handleRetention(m control.Mux) {
+	control.Handle(m, control.RetentionShow, l.retentionShow)
+	control.Handle(m, control.RetentionSet, l.retentionSet)
+	control.Handle(m, control.RetentionRun, l.retentionRun)
+}
+
+// retention is the running service; where no server runs, one that only reads and
+// writes the settings.
+func (l *local) retention() (*retain.Service, error) {
+	if l.engine == nil {
+		return retain.Open(retain.Options{Offline: true, Dir: retentionDir(l.data), DB: l.store.Meta, Log: l.log})
 	}
-	var ids []int64
-	for _, f := range found {
-		if f.Name == name {
-			ids = append(ids, f.ID)
+	if l.retain == nil {
+		return nil, errNoRetention
+	}
+	if r := l.retain(); r != nil {
+		return r, nil
+	}
+	return nil, errNoRetention
+}
+
+var errNoRetention = control.Errorf(control.ErrNoServer, "the server runs without its retention service (takd run --without retention)")
+
+func (l *local) retentionShow(ctx context.Context, _ control.None) (retain.Overview, error) {
+	r, err := l.retention()
+	if err != nil {
+		return retain.Overview{}, err
+	}
+	return r.Show(ctx)
+}
+
+func (l *local) retentionSet(ctx context.Context, q control.RetentionChange) (retain.Overview, error) {
+	r, err := l.retention()
+	if err != nil {
+		return retain.Overview{}, err
+	}
+	detail := ""
+	if q.Class != "" {
+		err = r.Set(q.Class, q.TTL)
+		detail = q.Class + " for ever"
+		if q.TTL != nil {
+			detail = fmt.Sprintf("%s for %d s", q.Class, *q.TTL)
 		}
 	}
-	return len(ids), s.blobs.Update(ctx, ids, blob.Change{Expires: &at})
+	if err == nil && q.Schedule != nil {
+		err = r.SetSchedule(*q.Schedule)
+		detail += " schedule " + *q.Schedule
+	}
+	if err == nil && q.KeepFree != nil {
+		err = r.SetKeepFree(*q.KeepFree)
+		detail += " keep free " + q.KeepFree.String()
+	}
+	if err != nil {
+		return retain.Overview{}, kinded(err)
+	}
+	l.audit(ctx, "retention set", detail)
+	return r.Show(ctx)
 }
 
-func (l *local) retentionShow(context.Context, control.None) (retain.View, error) {
-	if l.retain == nil {
-		return retain.View{}, errNoRetention
+func (l *local) retentionRun(ctx context.Context, q control.RetentionRunNow) (retain.Report, error) {
+	if l.engine == nil {
+		return retain.Report{}, errNoEngine
 	}
-	return l.retain.Show(), nil
-}
-
-var errNoRetention = control.Errorf(control.ErrNoServer, "the retention service does not run; start it with: takd run")
-
-func (l *local) retentionSet(ctx context.Context, q retain.Change) (retain.View, error) {
-	if l.retain == nil {
-		return retain.View{}, errNoRetention
+	r, err := l.retention()
+	if err != nil {
+		return retain.Report{}, err
 	}
-	what, err := l.retain.Apply(q)
-	if errors.Is(err, retain.ErrInvalid) {
-		return retain.View{}, control.As(control.ErrBad, err)
-	} else if err != nil {
-		return retain.View{}, err
+	report, err := r.Run(ctx, "cli", q.DryRun)
+	if errors.Is(err, history.ErrUnavailable) || report.Error == "" {
+		return report, kinded(err)
 	}
-	l.audit(ctx, "retention set", what)
-	return l.retain.Show(), nil
-}
-
-func (l *local) retentionRun(ctx context.Context, q control.RetentionRun) (retain.Run, error) {
-	if l.retain == nil {
-		return retain.Run{}, errNoRetention
-	}
-	return l.retain.Run(ctx, "cli", q.DryRun)
+	return report, nil // what was removed, with what was not
 }

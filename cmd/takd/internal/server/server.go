@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -80,7 +81,7 @@ type Server struct {
 	blobs   *blob.Store
 	keeper  *backup.Keeper
 	archive *archive // nil without history
-	retain  *retain.Service
+	retain  atomic.Pointer[retain.Service]
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -164,9 +165,9 @@ func Start(ctx context.Context, o Options) (s *Server, err error) {
 		{"config", s.startConfig},
 		{"store", s.startStore},
 		{"history", s.startHistory},
-		{"retention", s.startRetention},
 		{"messaging", s.startMessaging},
 		{"api", s.startAPI},
+		{"retention", s.startRetention},
 		{"ops", s.startOps},
 		{"control", s.startControl},
 	}
@@ -288,7 +289,7 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 		return nil, err
 	}
 	if s.archive != nil {
-		s.archive.groups = s.engine.GroupsOf
+		s.archive.groups, s.archive.users = s.engine.GroupsOf, s.engine.Receivers
 		s.engine.Tap(s.archive.tap)
 	}
 	s.twice = newTwice()
@@ -326,7 +327,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, engine: s.engine, retain: s.retain, status: s.Status, log: s.log, archive: s.archive}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
@@ -451,6 +452,11 @@ func (s *Server) serviceState(one *service) control.Service {
 	state := control.Service{Name: one.name, State: one.state, Since: one.since.UTC()}
 	if one.state == "running" && one.name == "history" {
 		state.State, state.Reason = s.archive.state()
+	}
+	if r := s.retain.Load(); one.state == "running" && one.name == "retention" && r != nil {
+		if state.Reason = r.State(); state.Reason != "" {
+			state.State = "degraded"
+		}
 	}
 	return state
 }
