@@ -28,7 +28,9 @@ func TestArchived(t *testing.T) {
 				m.Direct = true
 				m.AddDest([]byte("BOB"))
 			},
-			check: func(e []*history.Event) bool { return slices.Equal(e[0].Dests, []string{"BOB", "A", "B", history.ForUser("bob")}) },
+			check: func(e []*history.Event) bool {
+				return slices.Equal(e[0].Dests, []string{"BOB", "A", "B", history.ForUser("bob")})
+			},
 		},
 		"for nobody": {
 			change: func(m *msg.Msg) { m.SetXML([]byte(strings.Replace(text, "b-t-f", "a-f-G", 1))); m.Direct = true },
