@@ -18,6 +18,7 @@ import (
 	"takd/http/httpd"
 	"takd/store/auth"
 	"takd/store/contact"
+	"takd/store/history"
 )
 
 // Client is one connected client.
@@ -59,6 +60,7 @@ type Deps struct {
 	Streams Streams
 	Auth    *auth.Service
 	Contact *contact.Store
+	History *history.Store // nil: there is none
 	NodeID  string
 	Version string
 	Upload  func() int // largest upload in MB
@@ -69,12 +71,13 @@ type Deps struct {
 type api struct {
 	Deps
 	contacts view
+	asking   chan struct{} // has room for who asks the history
 }
 
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
-	a := &api{Deps: d}
-	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.stream())
+	a := &api{Deps: d, asking: make(chan struct{}, asking)}
+	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.streamRoutes(), a.recall())
 }
 
 // on completes the rows of one chapter; they are for users unless they say otherwise.

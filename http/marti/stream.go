@@ -36,7 +36,7 @@ const (
 	magic     = 0xBF
 )
 
-func (a *api) stream() []httpd.Route {
+func (a *api) streamRoutes() []httpd.Route {
 	return on("Stream", httpd.Route{
 		Method: "GET", Path: "/takproto/1", Handler: a.takproto,
 		Summary: "WebSocket: the stream as framed TAK protobuf in binary messages, for browsers.",

@@ -22,6 +22,7 @@ import (
 	"takd/http/updates"
 	"takd/store/auth"
 	"takd/store/blob"
+	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/video"
@@ -200,7 +201,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Site:     s.site,
 		Options:  func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
-		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Live: people, Streams: people, History: s.recorded(), Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
@@ -209,6 +210,14 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}))
+}
+
+// recorded is the history, nil without one.
+func (s *Server) recorded() *history.Store {
+	if s.archive == nil {
+		return nil
+	}
+	return s.archive.store
 }
 
 // site is how clients reach this server now.
