@@ -18,6 +18,7 @@ import (
 	"takd/http/files"
 	"takd/http/httpd"
 	"takd/http/marti"
+	"takd/http/ui"
 	"takd/store/auth"
 	"takd/store/blob"
 	"takd/store/meta"
@@ -202,7 +203,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
-	}))
+	}), ui.Routes())
 }
 
 // site is how clients reach this server now.
