@@ -89,11 +89,11 @@ func Routes() []httpd.Route {
 }
 
 func (s site) routes() []httpd.Route {
-	rows := []httpd.Route{
-		{Path: "/", Summary: "The web page.", Handler: s.index},
-		{Path: "/ui/{path:*}", Summary: "Files of the web page.", Handler: s.asset},
-	}
-	for _, old := range []string{"/index.html", "/webtak", "/webtak/index.html", "/setup", "/setup/index.html", "/Marti", "/Marti/index.html", "/Marti/login"} {
+	old := []string{"/index.html", "/webtak", "/webtak/index.html", "/setup", "/setup/index.html", "/Marti", "/Marti/index.html", "/Marti/login"}
+	rows := append(make([]httpd.Route, 0, 2+len(old)),
+		httpd.Route{Path: "/", Summary: "The web page.", Handler: s.index},
+		httpd.Route{Path: "/ui/{path:*}", Summary: "Files of the web page.", Handler: s.asset})
+	for _, old := range old {
 		rows = append(rows, httpd.Route{Path: old, Summary: "Leads to the web page: an address of other servers.", Handler: toPage})
 	}
 	for i := range rows {

@@ -17,6 +17,7 @@ import (
 	"takd/http/enroll"
 	"takd/http/files"
 	"takd/http/httpd"
+	"takd/http/live"
 	"takd/http/marti"
 	"takd/http/ui"
 	"takd/store/auth"
@@ -203,7 +204,15 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
-	}), ui.Routes())
+	}), live.Routes(s.hub()), ui.Routes())
+}
+
+// hub is the map's, nil where there is no map.
+func (s *Server) hub() *live.Hub {
+	if s.feed == nil {
+		return nil
+	}
+	return s.feed.hub
 }
 
 // site is how clients reach this server now.

@@ -74,6 +74,7 @@ type Server struct {
 	contact *contact.Store
 	blobs   *blob.Store
 	archive *archive // nil without history
+	feed    *mapFeed // nil without the API
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -285,6 +286,9 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 		s.archive.groups = s.engine.GroupsOf
 		s.engine.Tap(s.archive.tap)
 	}
+	if !slices.Contains(s.opts.Without, "api") {
+		s.startMap()
+	}
 	s.twice = newTwice()
 	s.link(ctx)
 	if err := s.engine.Start(); err != nil {
@@ -292,7 +296,11 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 	}
 	return func(ctx context.Context) error {
 		s.twice.stop()
-		return s.engine.Stop(ctx)
+		err := s.engine.Stop(ctx)
+		if s.feed != nil {
+			s.feed.close()
+		}
+		return err
 	}, nil
 }
 
