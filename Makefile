@@ -10,9 +10,10 @@ SOAK          ?= 30m
 COUNT         ?= 6
 BUILD         := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 NODE          := http/clienttest
+UI            := http/ui
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run engine build test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
 	@.ci/engine --try
@@ -21,15 +22,23 @@ run: build ## build takd and run it; the first run makes ./takd-data
 engine: ## fetch the history engine (ClickHouse's library) into the user's cache
 	@.ci/engine
 
-build: ## build bin/takd and bin/takload
+build: ui ## build bin/takd and bin/takload, with the web page
 	$(BUILD) -o bin/ ./cmd/takd ./bench/takload
+
+ui: $(UI)/dist/app/index.html.gz ## build the web page that takd has in it
+
+$(UI)/dist/app/index.html.gz: $(UI)/node_modules/.installed $(shell find $(UI)/src -type f) $(UI)/index.html $(UI)/vite.config.ts $(UI)/tsconfig.json
+	cd $(UI) && npm run --silent build
+
+$(UI)/node_modules/.installed: $(UI)/package-lock.json
+	cd $(UI) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch node_modules/.installed
 
 demo: build ## simulated clients walk and chat on the server that make run started
 	@test -S $(DATA)/run/takd.sock || { echo "no server is running on $(DATA): start it with make run"; exit 1; }
 	@test -f $(DATA)/demo/demo.pem || ./bin/takd cert issue demo --out $(DATA)/demo --data $(DATA)
 	./bin/takload demo --clients $(CLIENTS) --certs $(DATA)/demo $(if $(ADDR),--addr $(ADDR))
 
-test: engine ## everything CI checks: build, vet, lint, tests with the race detector
+test: engine ui ## everything CI checks: build, vet, lint, tests with the race detector
 	go build ./...
 	go vet ./...
 	$(MAKE) --no-print-directory lint
@@ -70,7 +79,7 @@ fuzz: ## every fuzz test for FUZZTIME
 	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
 	    echo "== $$(dirname $$f) $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$(dirname $$f); done; done
 
-dist: ## static binaries for linux in dist/
+dist: ui ## static binaries for linux in dist/
 	@mkdir -p dist
 	@for arch in amd64 arm64; do \
 	  dir=dist/takd-$(VERSION)-linux-$$arch; mkdir -p $$dir; \
@@ -79,7 +88,7 @@ dist: ## static binaries for linux in dist/
 	@cd dist && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
 
 clean: ## remove what was built; the data directory stays
-	rm -rf bin dist
+	rm -rf bin dist $(UI)/dist/app
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

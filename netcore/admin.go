@@ -148,6 +148,9 @@ func (e *Engine) Receivers(m *msg.Msg) []string {
 	return users
 }
 
+// StillOf returns the names of the groups whose receivers m is not for.
+func (e *Engine) StillOf(m *msg.Msg) []string { return e.groups.Names(m.Except) }
+
 // Who names clients: each non-empty field must match, a client that matches
 // any field is meant.
 type Who struct {

@@ -93,10 +93,8 @@ func (l *loop) repeat(a *router.Alarm, xml []byte) {
 	if !ok {
 		return
 	}
-	m.Direct = d.explicit
-	for _, t := range l.e.taps {
-		t.Push(m)
-	}
+	m.Direct, m.Kept = d.explicit, d.store
+	l.tap(m)
 	l.dispatch(nil, &l.again, m, d)
 }
 

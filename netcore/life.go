@@ -226,6 +226,7 @@ func (l *loop) goodbye(c *client, uid, typ string, reach, still *session.Reach) 
 	if still != nil {
 		m.Except = still.In.Bits
 	}
+	l.tap(m)
 	l.broadcast(m)
 }
 
@@ -279,6 +280,7 @@ func (l *loop) moveSA(c *client, sa *msg.Msg, reach *session.Reach) *msg.Msg {
 		return nil
 	}
 	if !c.Incognito {
+		l.tap(m)
 		l.broadcast(m)
 	}
 	return m

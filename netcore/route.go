@@ -95,11 +95,16 @@ func (l *loop) route(c *client, ev *cot.Event, m *msg.Msg, d destinations) {
 	if !m.Oversize && router.Emergency(ev) {
 		l.alarm(c, ev, m)
 	}
-	m.Direct = d.explicit // before anybody else sees m
+	m.Direct, m.Kept = d.explicit, d.store // before anybody else sees m
+	l.tap(m)
+	l.dispatch(c, ev, m, d)
+}
+
+// tap gives m to the taps.
+func (l *loop) tap(m *msg.Msg) {
 	for _, t := range l.e.taps {
 		t.Push(m)
 	}
-	l.dispatch(c, ev, m, d)
 }
 
 // dispatch is what is done again when an event is repeated.

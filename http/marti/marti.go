@@ -183,7 +183,14 @@ func (a *api) filesConfig(r *httpd.Request) error {
 	return r.JSON(http.StatusOK, map[string]int{"uploadSizeLimit": a.Upload()})
 }
 
+// home answers programs with the address of the page, and leads people there.
 func home(r *httpd.Request) error {
+	r.Response.Header.Set("Vary", "Accept")
+	if strings.Contains(string(r.Request.Header.Peek("Accept")), "text/html") {
+		r.Response.Header.Set("Location", "/")
+		r.SetStatusCode(http.StatusFound)
+		return nil
+	}
 	r.Text("/")
 	return nil
 }

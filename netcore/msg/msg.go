@@ -61,6 +61,7 @@ type Msg struct {
 	NoArchive bool     // the history does not want it
 	Local     bool     // federated servers do not get it
 	Oversize  bool     // too large for clients: taps only
+	Kept      bool     // for the server alone, or a mission: taps only
 	Missions  []string // mission destinations: names, or "guid:" and a GUID
 	dests     []byte   // each ended by a zero byte
 
@@ -108,7 +109,7 @@ func (m *Msg) Release() {
 	}
 	m.Format, m.Class, m.Sender, m.In, m.Except, m.Received = 0, 0, 0, nil, nil, 0
 	m.Origin, m.NoArchive, m.Local, m.Oversize, m.Missions, m.bad = nil, false, false, false, nil, false
-	m.Direct, m.Narrowed = false, false
+	m.Direct, m.Narrowed, m.Kept = false, false, false
 	m.dests = m.dests[:0]
 	m.UID = m.UID[:0]
 	m.Bills = [3]Bill{}

@@ -17,8 +17,10 @@ import (
 	"takd/http/enroll"
 	"takd/http/files"
 	"takd/http/httpd"
+	"takd/http/live"
 	"takd/http/marti"
 	"takd/http/profile"
+	"takd/http/ui"
 	"takd/http/updates"
 	"takd/store/auth"
 	"takd/store/blob"
@@ -209,7 +211,8 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
-		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}))
+		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
+		live.Routes(s.hub()), ui.Routes())
 }
 
 // recorded is the history, nil without one.
@@ -218,6 +221,14 @@ func (s *Server) recorded() *history.Store {
 		return nil
 	}
 	return s.archive.store
+}
+
+// hub is the map's, nil where there is no map.
+func (s *Server) hub() *live.Hub {
+	if s.feed == nil {
+		return nil
+	}
+	return s.feed.hub
 }
 
 // site is how clients reach this server now.

@@ -31,6 +31,9 @@ func listenOps(addr string, s *Server) (*ops, error) {
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		s.engine.WriteMetrics(w)
+		if s.feed != nil {
+			s.feed.hub.WriteMetrics(w)
+		}
 		if s.api != nil {
 			s.api.WriteMetrics(w)
 		}

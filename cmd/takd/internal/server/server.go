@@ -82,6 +82,7 @@ type Server struct {
 	keeper  *backup.Keeper
 	archive *archive // nil without history
 	retain  atomic.Pointer[retain.Service]
+	feed    *mapFeed // nil without the API
 	twice   *twice
 	ops     *ops
 	api     *api
@@ -292,6 +293,9 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 		s.archive.groups, s.archive.users = s.engine.GroupsOf, s.engine.Receivers
 		s.engine.Tap(s.archive.tap)
 	}
+	if !slices.Contains(s.opts.Without, "api") {
+		s.startMap()
+	}
 	s.twice = newTwice()
 	s.link(ctx)
 	roomForLoops(s.cfg.Current().Messaging.WithDefaults().Loops)
@@ -300,7 +304,11 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 	}
 	return func(ctx context.Context) error {
 		s.twice.stop()
-		return s.engine.Stop(ctx)
+		err := s.engine.Stop(ctx)
+		if s.feed != nil {
+			s.feed.close()
+		}
+		return err
 	}, nil
 }
 

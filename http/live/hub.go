@@ -1,0 +1,293 @@
+// Package live is the feed of the map: what moves, over one WebSocket for each
+// page, in binary columns.
+//
+// A Hub keeps the newest of every track. Each page has a session, which looks at
+// its own pace for what has changed since it looked last: so a track that moves
+// ten times between two looks is sent once, a slow page costs no memory, and
+// nobody who delivers events waits for a page. What a session may see is decided
+// by its user's groups, for each track, before anything is encoded.
+package live
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits on what others can make the hub keep.
+const (
+	maxTracks   = 1 << 17       // in all
+	maxOfUser   = maxTracks / 4 // of one user
+	maxSessions = 512           // pages
+	maxPages    = 16            // of one user
+	minLife     = 5 * time.Second
+	maxLife     = 7 * 24 * time.Hour
+)
+
+// Event is one thing that was sent into groups. Its bytes are valid during the
+// call alone.
+type Event struct {
+	UID, Callsign, Type, How, Team, Role, Battery, Alarm []byte
+
+	User   string
+	Groups []string // that it was sent into, sorted; not changed after the call
+
+	Lat, Lon, HAE, Speed, Course float64 // degrees, metres, m/s; NaN: unknown
+
+	Received int64         // Unix milliseconds
+	Life     time.Duration // until it is stale
+}
+
+// Access tells what a user may see now.
+type Access interface {
+	// Out are the groups that user receives from. An error means that he, or the
+	// certificate with this serial, is let in no more; serial may be "".
+	Out(ctx context.Context, user, serial string) ([]string, error)
+}
+
+// track is the newest of one uid.
+type track struct {
+	uid, user, callsign, typ, how, team, role, battery, alarm string
+
+	groups []string
+	aud    uint64 // another number whenever groups are others
+	born   uint64 // another number for each track that has this place; 0: none has
+
+	lat, lon      int32 // 1e-7 degrees
+	alt           int16 // metres
+	course, speed uint16
+	at, until     int64 // Unix milliseconds
+
+	moved, named uint64 // clock of the hub at the last change of place, and of meta
+	meta         []byte // JSON of what seldom changes, without its braces; immutable
+}
+
+// Hub keeps the tracks and knows the sessions.
+type Hub struct {
+	access Access
+	log    *slog.Logger
+	epoch  uint32
+
+	mu     sync.RWMutex
+	clock  uint64
+	tracks []track
+	free   []int32
+	byUID  map[string][]int32
+	ofUser map[string]int
+
+	pages  sync.Mutex
+	open   map[*session]struct{}
+	parked map[string]*parked
+
+	full, refused, frames, sent, resumed atomic.Uint64
+}
+
+// NewHub returns an empty hub.
+func NewHub(access Access, log *slog.Logger) *Hub {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Hub{
+		access: access, log: log, epoch: uint32(time.Now().UnixNano()>>20) | 1,
+		byUID: map[string][]int32{}, ofUser: map[string]int{}, open: map[*session]struct{}{}, parked: map[string]*parked{},
+	}
+}
+
+// Move notes where something is. Something else with the same uid, of another
+// user and for groups of its own, is a track of its own.
+func (h *Hub) Move(e *Event) {
+	if len(e.Groups) == 0 || math.IsNaN(e.Lat) || math.IsNaN(e.Lon) || math.Abs(e.Lat) > 90 || math.Abs(e.Lon) > 180 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := h.find(e)
+	if i < 0 {
+		if i = h.add(e); i < 0 {
+			h.full.Add(1)
+			return
+		}
+	}
+	t := &h.tracks[i]
+	h.clock++
+	t.moved = h.clock
+	t.lat, t.lon = int32(math.Round(e.Lat*1e7)), int32(math.Round(e.Lon*1e7))
+	t.alt, t.course, t.speed = meters(e.HAE), centi(e.Course), deci(e.Speed)
+	t.at, t.until = e.Received, e.Received+min(max(e.Life, minLife), maxLife).Milliseconds()
+	if !slices.Equal(t.groups, e.Groups) {
+		t.groups, t.aud, t.named = e.Groups, h.clock, h.clock
+	}
+	if t.user != e.User {
+		h.leave(t.user)
+		t.user = e.User
+		h.ofUser[t.user]++
+		t.meta = nil
+	}
+	if t.meta == nil || t.differs(e) {
+		t.name(e)
+		t.named = h.clock
+	}
+}
+
+// find returns the place of the track that e continues, or -1.
+func (h *Hub) find(e *Event) int32 {
+	for _, i := range h.byUID[string(e.UID)] {
+		if t := &h.tracks[i]; t.user == e.User || within(t.groups, e.Groups) {
+			return i
+		}
+	}
+	return -1
+}
+
+// within reports whether all of a is in b.
+func within(a, b []string) bool {
+	return !slices.ContainsFunc(a, func(g string) bool { return !slices.Contains(b, g) })
+}
+
+func (h *Hub) add(e *Event) int32 {
+	if h.ofUser[e.User] >= maxOfUser {
+		return -1
+	}
+	var i int32
+	switch n := len(h.free); {
+	case n > 0:
+		i = h.free[n-1]
+		h.free = h.free[:n-1]
+	case len(h.tracks) < maxTracks:
+		i = int32(len(h.tracks))
+		h.tracks = append(h.tracks, track{})
+	default:
+		return -1
+	}
+	h.clock++
+	h.tracks[i] = track{uid: string(e.UID), user: e.User, born: h.clock}
+	uid := h.tracks[i].uid
+	h.byUID[uid] = append(h.byUID[uid], i)
+	h.ofUser[e.User]++
+	return i
+}
+
+func (h *Hub) leave(user string) {
+	if h.ofUser[user]--; h.ofUser[user] <= 0 {
+		delete(h.ofUser, user)
+	}
+}
+
+// drop forgets the track at i.
+func (h *Hub) drop(i int32) {
+	t := &h.tracks[i]
+	list := slices.DeleteFunc(h.byUID[t.uid], func(j int32) bool { return j == i })
+	if len(list) == 0 {
+		delete(h.byUID, t.uid)
+	} else {
+		h.byUID[t.uid] = list
+	}
+	h.leave(t.user)
+	*t = track{}
+	h.free = append(h.free, i)
+}
+
+// Gone takes uid off the maps of those in groups, but for who is in one of still.
+func (h *Hub) Gone(uid []byte, groups, still []string) {
+	h.mu.Lock()
+	changed := false
+	for _, i := range slices.Clone(h.byUID[string(uid)]) {
+		t := &h.tracks[i]
+		left := slices.DeleteFunc(slices.Clone(t.groups), func(g string) bool {
+			return slices.Contains(groups, g) && !slices.Contains(still, g)
+		})
+		switch {
+		case len(left) == len(t.groups):
+			continue
+		case len(left) == 0:
+			h.drop(i)
+		default:
+			h.clock++
+			t.groups, t.aud, t.named = left, h.clock, h.clock
+		}
+		changed = true
+	}
+	h.mu.Unlock()
+	if changed {
+		h.wake(func(*session) bool { return true })
+	}
+}
+
+// Sweep takes off what is stale.
+func (h *Hub) Sweep(now time.Time) {
+	ms, changed := now.UnixMilli(), false
+	h.mu.Lock()
+	for i := range h.tracks {
+		if t := &h.tracks[i]; t.born != 0 && t.until <= ms {
+			h.drop(int32(i))
+			changed = true
+		}
+	}
+	h.mu.Unlock()
+	if changed {
+		h.wake(func(*session) bool { return true })
+	}
+}
+
+// Changed has the sessions of a user ask again what he may see: "" is everybody.
+func (h *Hub) Changed(user string) {
+	h.wake(func(s *session) bool {
+		if user != "" && s.user != user {
+			return false
+		}
+		s.ask.Store(true)
+		return true
+	})
+}
+
+// wake has sessions look at once.
+func (h *Hub) wake(which func(*session) bool) {
+	h.pages.Lock()
+	defer h.pages.Unlock()
+	for s := range h.open {
+		if which(s) {
+			select {
+			case s.woken <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// WriteMetrics writes the hub's counters as Prometheus text.
+func (h *Hub) WriteMetrics(w io.Writer) {
+	h.mu.RLock()
+	tracks := len(h.tracks) - len(h.free)
+	h.mu.RUnlock()
+	h.pages.Lock()
+	sessions := len(h.open)
+	h.pages.Unlock()
+	_, _ = fmt.Fprintf(w, "takd_live_sessions %d\ntakd_live_tracks %d\ntakd_live_tracks_refused_total %d\ntakd_live_sessions_refused_total %d\n"+
+		"takd_live_sessions_resumed_total %d\ntakd_live_frames_total %d\ntakd_live_sent_bytes_total %d\n",
+		sessions, tracks, h.full.Load(), h.refused.Load(), h.resumed.Load(), h.frames.Load(), h.sent.Load())
+}
+
+func (t *track) differs(e *Event) bool {
+	return !(same(t.callsign, e.Callsign) && same(t.typ, e.Type) && same(t.how, e.How) && same(t.team, e.Team) &&
+		same(t.role, e.Role) && same(t.battery, e.Battery) && same(t.alarm, e.Alarm))
+}
+
+func same(s string, b []byte) bool { return s == string(b) }
+
+func (t *track) name(e *Event) {
+	t.callsign, t.typ, t.how = clip(e.Callsign), clip(e.Type), clip(e.How)
+	t.team, t.role, t.battery, t.alarm = clip(e.Team), clip(e.Role), clip(e.Battery), clip(e.Alarm)
+	t.meta = t.encode()
+}
+
+// maxText bounds each text of a track; longer ones are cut.
+const maxText = 256
+
+func clip(b []byte) string { return string(bytes.ToValidUTF8(b[:min(len(b), maxText)], nil)) }

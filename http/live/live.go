@@ -1,0 +1,339 @@
+package live
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"takd/http/httpd"
+)
+
+const (
+	maxMessage = 4 << 10 // of a page
+	maxRate    = 50      // messages of a page in a second
+	writeTime  = 10 * time.Second
+	helloTime  = 10 * time.Second // for its first message
+	silence    = 45 * time.Second // and for an answer to a frame or a ping
+	pingEvery  = 15 * time.Second
+	askEvery   = 5 * time.Second // whether its user may still be here
+	askTime    = 5 * time.Second
+
+	usual  = time.Second // between two looks
+	quick  = 250 * time.Millisecond
+	slow   = 2 * time.Second
+	few    = 200                   // rows that a page takes at the quick pace
+	breath = 50 * time.Millisecond // between two looks because of something that is gone
+)
+
+// Routes is the table of what there is to call.
+func Routes(h *Hub) []httpd.Route {
+	return []httpd.Route{{
+		Method: http.MethodGet, Path: "/api/v1/live", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serve,
+		Summary: "WebSocket: the tracks that the caller may see, as they move, in binary columns; for the map.",
+	}}
+}
+
+// message is what a page sends: first {"t":"hello"}, with key, epoch and seq of
+// the connection before where there was one; {"t":"ack","seq":N} for each seq;
+// {"t":"view","box":[west,south,east,north],"paused":false}.
+type message struct {
+	Type   string    `json:"t"`
+	Key    string    `json:"key"`
+	Epoch  uint32    `json:"epoch"`
+	Seq    uint32    `json:"seq"`
+	Box    []float64 `json:"box"`
+	Paused bool      `json:"paused"`
+}
+
+// welcome is what a page is told first. Where Resumed is false it forgets what it has.
+type welcome struct {
+	Type    string   `json:"t"` // "welcome"
+	Key     string   `json:"key"`
+	Epoch   uint32   `json:"epoch"`
+	Resumed bool     `json:"resumed"`
+	Groups  []string `json:"groups"` // that it sees
+	User    string   `json:"user"`
+}
+
+func (h *Hub) serve(r *httpd.Request) error {
+	who, still := r.Who, r.Recheck()
+	out, err := h.access.Out(r.RequestCtx, who.User, who.Serial)
+	if err != nil {
+		return httpd.Unauthorized("%v", err)
+	}
+	s := &session{picture: &picture{user: who.User, out: out}, serial: who.Serial, woken: make(chan struct{}, 1)}
+	if !h.enter(s) {
+		h.refused.Add(1)
+		return &httpd.Error{Status: http.StatusTooManyRequests, Code: 6, Message: "Too many pages are open"}
+	}
+	err = r.Upgrade(maxMessage, func(c *websocket.Conn) {
+		defer h.exit(s)
+		l := &line{h: h, s: s, c: c, still: still, in: make(chan message, 8), done: make(chan struct{})}
+		l.run()
+	})
+	if err != nil {
+		h.exit(s)
+	}
+	return err
+}
+
+func (h *Hub) enter(s *session) bool {
+	h.pages.Lock()
+	defer h.pages.Unlock()
+	n := 0
+	for o := range h.open {
+		if o.user == s.user {
+			n++
+		}
+	}
+	if len(h.open) >= maxSessions || n >= maxPages {
+		return false
+	}
+	h.open[s] = struct{}{}
+	return true
+}
+
+func (h *Hub) exit(s *session) {
+	h.pages.Lock()
+	defer h.pages.Unlock()
+	delete(h.open, s)
+}
+
+// line is one connection of a page.
+type line struct {
+	h     *Hub
+	s     *session
+	c     *websocket.Conn
+	still func(context.Context) error
+	in    chan message
+	done  chan struct{}
+
+	key   string
+	sent  time.Time // of the frame that is not answered yet; zero: none is
+	took  time.Duration
+	rows  int
+	again bool // everything is to be looked at anew
+}
+
+var errPage = errors.New("the page breaks the rules")
+
+// run serves the page until it, its user or the server ends.
+func (l *line) run() {
+	go l.read()
+	defer func() {
+		_ = l.c.NetConn().SetReadDeadline(time.Now()) // ends read
+		<-l.done
+	}()
+	if err := l.hello(); err != nil {
+		l.bye(websocket.ClosePolicyViolation, "want hello")
+		return
+	}
+	if err := l.loop(); errors.Is(err, errPage) {
+		l.bye(websocket.ClosePolicyViolation, err.Error())
+	} else if err != nil {
+		l.bye(websocket.CloseGoingAway, "")
+	}
+	l.s.paused = false
+	l.h.park(l.key, l.s.picture, time.Now())
+}
+
+// read hands on what the page sends; what is no message of ours ends it.
+func (l *line) read() {
+	defer close(l.done)
+	defer close(l.in)
+	l.heard(helloTime)
+	l.c.SetPongHandler(func(string) error {
+		l.heard(silence)
+		return nil
+	})
+	window, n := time.Now(), 0
+	for {
+		kind, b, err := l.c.ReadMessage()
+		if err != nil || kind != websocket.TextMessage {
+			return
+		}
+		l.heard(silence)
+		var m message
+		if json.Unmarshal(b, &m) != nil {
+			return
+		}
+		if now := time.Now(); now.Sub(window) > time.Second {
+			window, n = now, 0
+		}
+		if n++; n > maxRate {
+			return
+		}
+		l.in <- m
+	}
+}
+
+func (l *line) heard(d time.Duration) { _ = l.c.SetReadDeadline(time.Now().Add(d)) }
+
+func (l *line) bye(code int, why string) {
+	_ = l.c.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, why), time.Now().Add(time.Second))
+	_ = l.c.NetConn().SetDeadline(time.Now())
+	for range l.in { // let read go
+	}
+}
+
+// hello waits for the page's first message and answers it.
+func (l *line) hello() error {
+	m, ok := <-l.in
+	if !ok || m.Type != "hello" {
+		return errPage
+	}
+	l.key = newKey()
+	old, lost := l.h.unpark(m.Key, l.s.user, l.s.out, m.Epoch, m.Seq, time.Now())
+	if old != nil {
+		l.h.pages.Lock()
+		l.s.picture = old
+		l.h.pages.Unlock()
+	}
+	b, err := json.Marshal(welcome{"welcome", l.key, l.h.epoch, old != nil, append([]string{}, l.s.out...), l.s.user})
+	if err != nil {
+		return err
+	}
+	if err := l.write(websocket.TextMessage, b); err != nil {
+		return err
+	}
+	if lost {
+		return l.send()
+	}
+	return nil
+}
+
+// loop looks, sends, and waits for the answer; then it looks again.
+func (l *line) loop() error {
+	look, ping, ask := time.NewTimer(0), time.NewTicker(pingEvery), time.NewTicker(askEvery)
+	defer look.Stop()
+	defer ping.Stop()
+	defer ask.Stop()
+	due := time.Time{}
+	for {
+		select {
+		case m, ok := <-l.in:
+			if !ok {
+				return errPage
+			}
+			if err := l.take(m); err != nil {
+				return err
+			}
+			look.Reset(time.Until(due))
+		case <-l.s.woken:
+			due = time.Now().Add(breath)
+			look.Reset(breath)
+		case <-ask.C:
+			l.s.ask.Store(true)
+			look.Reset(time.Until(due))
+		case <-ping.C:
+			if err := l.c.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTime)); err != nil {
+				return err
+			}
+		case <-look.C:
+			if err := l.allowed(); err != nil {
+				return err
+			}
+			if !l.sent.IsZero() || l.s.paused {
+				continue // the answer, or the page, has us look again
+			}
+			if l.h.look(l.s, l.again, time.Now()) {
+				if err := l.send(); err != nil {
+					return err
+				}
+			}
+			l.again = false
+			due = time.Now().Add(l.pace())
+			look.Reset(time.Until(due))
+		}
+	}
+}
+
+// allowed asks, where that may have changed, whether the user is still let in and
+// what he may see.
+func (l *line) allowed() error {
+	if !l.s.ask.Swap(false) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	if err := l.still(ctx); errors.Is(err, httpd.ErrUnknown) || errors.Is(err, httpd.ErrRefused) {
+		return err
+	}
+	out, err := l.h.access.Out(ctx, l.s.user, l.s.serial)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(out, l.s.out) {
+		l.s.out, l.again = out, true
+	}
+	return nil
+}
+
+// pace is the time until the next look: a page that answers late gets less often.
+func (l *line) pace() time.Duration {
+	switch {
+	case l.took > usual/2:
+		return slow
+	case l.rows < few:
+		return quick
+	}
+	return usual
+}
+
+// take does what the page says.
+func (l *line) take(m message) error {
+	switch m.Type {
+	case "ack":
+		if m.Seq == l.s.seq && !l.sent.IsZero() {
+			l.took, l.sent = time.Since(l.sent), time.Time{}
+		}
+	case "view":
+		l.s.paused = m.Paused
+		l.s.view = nil
+		if len(m.Box) == 4 {
+			b := box{fixed(m.Box[0], 180), fixed(m.Box[1], 90), fixed(m.Box[2], 180), fixed(m.Box[3], 90)}
+			l.s.view = &b
+		}
+	default:
+		return errPage
+	}
+	return nil
+}
+
+func fixed(v, limit float64) int32 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return int32(math.Min(math.Max(v, -limit), limit) * 1e7)
+}
+
+// send sends what look has gathered.
+func (l *line) send() error {
+	l.sent, l.rows = time.Now(), 0
+	for i, b := range l.s.last {
+		kind := websocket.BinaryMessage
+		if l.s.text[i] {
+			kind = websocket.TextMessage
+		}
+		l.rows += len(b) / rowLen
+		if err := l.write(kind, b); err != nil {
+			return err
+		}
+	}
+	l.h.frames.Add(1)
+	return nil
+}
+
+func (l *line) write(kind int, b []byte) error {
+	if err := l.c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	l.h.sent.Add(uint64(len(b)))
+	return l.c.WriteMessage(kind, b)
+}
