@@ -204,3 +204,34 @@ func (c *client) ping() {
 	}
 	c.until(c.name+" gets its ping back", func() bool { return strings.Count(c.in.String(), "takPong") > before })
 }
+
+// Rules of what is recorded hold at once; where it is recorded, after a restart.
+func TestHistoryRulesAreLive(t *testing.T) {
+	t.Parallel()
+	w := record(t)
+	alice := w.connect("alice", w.certificate("alice"))
+	w.takd("history", "flush")
+	changed := ask[control.Changed](w, "config", "set", `history.archive=[{input: radar, every: 30s}, {uid: UID-ali, skip: true}]`)
+	if len(changed.RestartNeeded) != 0 {
+		t.Errorf("restart needed for %v", changed.RestartNeeded)
+	}
+	// The next event may still meet the old rules.
+	alice.position()
+	alice.ping()
+	w.takd("history", "flush")
+	before := len(w.rows("--uid", "UID-alice"))
+	for range 5 {
+		alice.position()
+	}
+	alice.ping()
+	w.takd("history", "flush")
+	if got := len(w.rows("--uid", "UID-alice")); got != before {
+		t.Errorf("%d events, %d before: a rule leaves them out", got, before)
+	}
+	if out, code := w.try("config", "set", "history.archive=[{every: 30s}]"); code == 0 || !strings.Contains(out, "archive[0]: want input, group, type or uid") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if changed := ask[control.Changed](w, "config", "set", "history.memory=536870912"); !slices.Contains(changed.RestartNeeded, "history") {
+		t.Errorf("restart needed for %v, want history", changed.RestartNeeded)
+	}
+}

@@ -38,6 +38,7 @@ type historyCmd struct {
 	Export  historyExportCmd  `cmd:"" help:"Write events to a file."`
 	Ping    historyPingCmd    `cmd:"" help:"Ask the database whether it answers."`
 	Migrate historyMigrateCmd `cmd:"" help:"Bring the tables up to date; takd run does so by itself."`
+	Replay  historyReplayCmd  `cmd:"" help:"Send what was into a stream input, as if it happened now."`
 }
 
 type historyFlushCmd struct{}

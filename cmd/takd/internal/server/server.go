@@ -402,7 +402,8 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 		restart = append(restart, "ops.address")
 	}
 	if s.archive != nil {
-		s.archive.rules.Store(&now.History.Archive)
+		rules := now.History.Archive
+		s.archive.rules.Store(&rules)
 	}
 	old.History.Archive, now.History.Archive = nil, nil
 	if !reflect.DeepEqual(old.History, now.History) {
