@@ -56,6 +56,7 @@ var slow = map[string]time.Duration{
 	string(UserImport): 2 * time.Hour, // hashes a password for every line
 	string(CertIssue):  5 * time.Minute,
 	string(BackupOp):   6 * time.Hour, // files of all users
+	string(MoveOp):     6 * time.Hour,
 }
 
 // Lock holds a data directory for this process.
