@@ -169,12 +169,17 @@ func (a *Authority) OnCAChange(f func()) {
 	a.onCA = append(a.onCA[:len(a.onCA):len(a.onCA)], f)
 }
 
-// CAPEM is the root and the issuing intermediate, as clients need them.
-func (a *Authority) CAPEM() []byte { return certsPEM(a.root, a.ca) }
+// CAPEM is the root and the issuing intermediate, as clients need them, and the
+// authorities of the server certificate where they are others.
+func (a *Authority) CAPEM() []byte { return certsPEM(a.trusted()...) }
+
+func (a *Authority) trusted() []*x509.Certificate {
+	return append([]*x509.Certificate{a.root, a.ca}, a.foreign()...)
+}
 
 // TruststoreP12 is CAPEM as PKCS#12 in the form that every Android reads.
 func (a *Authority) TruststoreP12(password string) ([]byte, error) {
-	return truststore(password, a.root, a.ca)
+	return truststore(password, a.trusted()...)
 }
 
 // Fingerprint is the SHA-256 of a certificate in lower-case hex.

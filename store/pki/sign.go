@@ -164,7 +164,9 @@ func (a *Authority) SignCSR(ctx context.Context, csr *x509.CertificateRequest, o
 }
 
 // CAs are the issuing intermediate and the root.
-func (a *Authority) CAs() []*x509.Certificate { return []*x509.Certificate{a.ca, a.root} }
+func (a *Authority) CAs() []*x509.Certificate {
+	return append([]*x509.Certificate{a.ca, a.root}, a.foreign()...)
+}
 
 // Org is the organisation in the certificates of this authority; "" for none.
 func (a *Authority) Org() string { return a.org() }

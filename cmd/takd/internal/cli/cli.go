@@ -49,6 +49,7 @@ type root struct {
 	Invite     inviteCmd     `cmd:"" help:"Invite users: QR codes and tokens to enroll with."`
 	Backup     backupCmd     `cmd:"" help:"Write a backup: database, files, keys, configuration."`
 	Restore    restoreCmd    `cmd:"" help:"Make the data directory of a backup; it has to be empty or absent."`
+	Import     importCmd     `cmd:"" help:"Move in from another server."`
 	Audit      auditCmd      `cmd:"" help:"Show who changed what."`
 	Package    packageCmd    `cmd:"" help:"Make a connection data package for a phone or PC."`
 	Status     statusCmd     `cmd:"" help:"Show the state of the running server."`

@@ -66,6 +66,7 @@ var slow = map[string]time.Duration{
 	string(RetentionRun):   2 * time.Hour,
 	string(HistoryMigrate): 10 * time.Minute,
 	string(BackupOp):       6 * time.Hour, // files of all users
+	string(MoveOp):         6 * time.Hour,
 }
 
 // Lock holds a data directory for this process.

@@ -16,6 +16,7 @@ import (
 	"takd/netcore"
 	"takd/store"
 	"takd/store/backup"
+	"takd/store/blob"
 	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
@@ -28,6 +29,7 @@ type local struct {
 	cfg    *config.Service
 	store  *store.Store
 	keeper *backup.Keeper
+	blobs  *blob.Store           // nil where no server runs
 	engine *netcore.Engine       // nil where no server runs
 	status func() control.Status // nil where no server runs
 	log    *slog.Logger
@@ -98,6 +100,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.PackageOp, l.connectionPackage)
 	l.handleInvites(m)
 	control.Handle(m, control.BackupOp, l.backup)
+	control.Handle(m, control.MoveOp, l.move)
 	control.Handle(m, control.ConfigGet, l.configGet)
 	control.Handle(m, control.ConfigSet, l.configSet)
 	control.Handle(m, control.ConfigHistory, l.configHistory)

@@ -335,7 +335,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, blobs: s.blobs, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
