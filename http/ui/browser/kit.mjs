@@ -1,0 +1,78 @@
+// What the browser tests share: Chromium, and pages that fail on what must not happen.
+import { accessSync, mkdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+export const site = JSON.parse(process.env.TAKD);
+const shots = new URL('../shots/', import.meta.url).pathname;
+mkdirSync(shots, { recursive: true });
+
+// Debian's wrapper prints things; the program behind it does not.
+const candidates = ['/usr/lib/chromium/chromium', ...process.env.PATH.split(delimiter).flatMap((d) => ['chromium', 'chromium-browser', 'google-chrome'].map((n) => join(d, n)))];
+const found = candidates.find((p) => {
+  try {
+    accessSync(p, 1);
+    return true;
+  } catch {
+    return false;
+  }
+});
+if (!found) throw new Error('there is no Chromium; apt-get install chromium');
+
+export const browser = await chromium.launch({
+  executablePath: found,
+  args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--disable-dev-shm-usage'],
+});
+
+const bad = [];
+
+/** A page of base; what it logs as an error, and what it asks of others, is noted. */
+export async function open(base, options = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const expected = options.expect ?? [];
+  page.on('console', (m) => {
+    if (['error', 'warning'].includes(m.type()) && !expected.some((e) => m.text().includes(e)) && !/GPU stall|GL Driver Message|WebGL.*software|swiftshader/i.test(m.text())) bad.push(`${m.type()}: ${m.text()}`);
+  });
+  page.on('pageerror', (e) => bad.push(`page: ${e.stack ?? e}`));
+  page.on('request', (r) => {
+    const url = new URL(r.url());
+    if (!['blob:', 'data:'].includes(url.protocol) && url.origin !== base) bad.push(`asks ${r.url()}`);
+  });
+  await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)));
+  await page.goto(base + '/');
+  return page;
+}
+
+export const shot = (page, name) => page.screenshot({ path: join(shots, name + '.png') });
+
+let steps = 0;
+const began = Date.now();
+
+/** One step: what fails ends the test with its name. */
+export async function step(name, f) {
+  try {
+    await f();
+  } catch (e) {
+    e.message = `${name}: ${e.message}`;
+    throw e;
+  }
+  if (bad.length) throw new Error(`${name}: the page says\n${bad.join('\n')}`);
+  steps++;
+  if (process.env.VERBOSE) console.log(`${((Date.now() - began) / 1000).toFixed(1)} s  ${name}`);
+}
+
+/** Waits until f is true. */
+export async function until(what, f) {
+  for (let i = 0; i < 400; i++) {
+    if (await f()) return;
+    await new Promise((r) => setTimeout(r, 50));
+  }
+  throw new Error(`not within 20 s: ${what}`);
+}
+
+export async function end() {
+  await browser.close();
+  console.log(`${steps} steps`);
+}

@@ -1,0 +1,3 @@
+declare module 'mgrs' {
+  export function forward(place: [number, number], accuracy?: number): string;
+}

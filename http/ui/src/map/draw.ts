@@ -1,0 +1,92 @@
+import type { Meta, Tracks } from '../lib/tracks';
+import { colour } from '../lib/theme';
+import { Atlas } from './symbols';
+
+/** A map, whoever draws it. Degrees and CSS pixels. */
+export interface View {
+  project(lon: number, lat: number): { x: number; y: number };
+  box(): [west: number, south: number, east: number, north: number];
+  fly(lon: number, lat: number, zoom?: number): void;
+  fit(west: number, south: number, east: number, north: number): void;
+  theme(): void;
+  redraw(): void;
+  destroy(): void;
+}
+
+/** How many tracks in view may have symbols, and labels; more are dots. */
+export const maxSymbols = 1500;
+export const maxLabels = 250;
+
+/** The key of what is drawn for a track. */
+export function keyOf(m: Meta, dense: boolean): string {
+  if (m.type.startsWith('b-a-o')) return 'alarm';
+  if (!dense) return m.sym;
+  if (m.sym.startsWith('sidc|')) return 'dot|' + ({ F: 'f', H: 'h', N: 'n' }[m.sym[6]] ?? 'u');
+  return m.sym.startsWith('team|') ? 'dot|f' : m.sym;
+}
+
+/** Counts the tracks in a box, up to more than symbols are drawn of. */
+export function inView(tracks: Tracks, [w, s, e, n]: number[]): number {
+  let count = 0;
+  for (let i = 1; i < tracks.meta.length && count <= maxSymbols; i++) {
+    if (!tracks.meta[i]) continue;
+    const lon = tracks.lon[i] / 1e7;
+    const lat = tracks.lat[i] / 1e7;
+    if (lon >= w && lon <= e && lat >= s && lat <= n) count++;
+  }
+  return count;
+}
+
+/** Draws, over a map, what is text or belongs to the selected track; with symbols also the tracks. */
+export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], atlas?: Atlas) {
+  const ratio = devicePixelRatio;
+  const width = g.canvas.width / ratio;
+  const height = g.canvas.height / ratio;
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  g.clearRect(0, 0, width, height);
+  const count = inView(tracks, view.box());
+  const labels = count <= maxLabels;
+  if (trail.length > 2) {
+    g.beginPath();
+    for (let i = 0; i < trail.length; i += 2) {
+      const p = view.project(trail[i], trail[i + 1]);
+      if (i) g.lineTo(p.x, p.y);
+      else g.moveTo(p.x, p.y);
+    }
+    g.strokeStyle = colour('--accent');
+    g.lineWidth = 2;
+    g.stroke();
+  }
+  g.font = '12px system-ui, "DejaVu Sans", sans-serif';
+  g.textBaseline = 'middle';
+  g.lineJoin = 'round';
+  const ink = colour('--text');
+  const halo = colour('--bg');
+  tracks.each((tid, m) => {
+    if (!atlas && !labels && tid !== selected) return;
+    const p = view.project(tracks.lon[tid] / 1e7, tracks.lat[tid] / 1e7);
+    if (p.x < -40 || p.y < -40 || p.x > width + 40 || p.y > height + 40) return;
+    let reach = 12;
+    if (atlas) {
+      const c = atlas.cell(keyOf(m, count > maxSymbols));
+      const k = Atlas.scale;
+      if (c.w) g.drawImage(atlas.canvas, c.x, c.y, c.w, c.h, p.x - c.ax * k, p.y - c.ay * k, c.w * k, c.h * k);
+      reach = (c.w - c.ax) * k + 3;
+    } else if (m.sym.startsWith('sidc')) reach = 20;
+    if (tid === selected) {
+      g.beginPath();
+      g.arc(p.x, p.y, 17, 0, 2 * Math.PI);
+      g.strokeStyle = colour('--accent');
+      g.lineWidth = 2.5;
+      g.stroke();
+    }
+    if (labels || tid === selected) {
+      const text = (m.callsign || m.uid).slice(0, 40);
+      g.lineWidth = 3;
+      g.strokeStyle = halo;
+      g.strokeText(text, p.x + reach, p.y);
+      g.fillStyle = ink;
+      g.fillText(text, p.x + reach, p.y);
+    }
+  });
+}
