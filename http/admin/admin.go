@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"time"
 
 	"takd/http/httpd"
 	"takd/store/auth"
@@ -27,6 +28,9 @@ type Deps struct {
 	Auth *auth.Service
 	PKI  *pki.Authority
 	Live Live
+	// Period is how often emergencies are repeated; SetPeriod changes that.
+	Period    func() time.Duration
+	SetPeriod func(time.Duration) error
 	// Backups makes and keeps backups.
 	Backups *backup.Keeper
 	// RemoveUser removes a user and revokes its certificates.
@@ -41,7 +45,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.backups())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.backups(), a.repeater())
 }
 
 // on completes the rows of one chapter.

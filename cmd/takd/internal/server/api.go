@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"takd/cmd/takd/internal/config"
 	"takd/http/admin"
@@ -19,11 +20,13 @@ import (
 	"takd/http/httpd"
 	"takd/http/marti"
 	"takd/http/profile"
+	"takd/http/property"
 	"takd/http/updates"
 	"takd/store/auth"
 	"takd/store/blob"
 	"takd/store/meta"
 	"takd/store/pki"
+	propstore "takd/store/property"
 	"takd/store/video"
 )
 
@@ -203,11 +206,21 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Live: people, Streams: people, Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
-		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, Backups: s.keeper, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
+		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, Backups: s.keeper, Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
+		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}))
+}
+
+func (s *Server) emergencyPeriod() time.Duration {
+	return s.cfg.Current().Messaging.WithDefaults().EmergencyPeriod
+}
+
+func (s *Server) setEmergencyPeriod(d time.Duration) error {
+	_, err := s.cfg.Set(map[string]string{"messaging.emergency_period": d.String()})
+	return err
 }
 
 // site is how clients reach this server now.
