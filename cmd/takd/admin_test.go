@@ -213,6 +213,28 @@ func TestOperationsByAPI(t *testing.T) {
 	w.until("the emergency", func() bool {
 		return strings.Contains(root.want(200, "GET", "https", "/api/admin/emergencies", "", ""), `"uid":"UID-alice-9-1-1"`)
 	})
+	// The same in the form of the official server.
+	if got := root.want(200, "GET", "https", "/Marti/api/repeater/list", "", ""); !strings.Contains(got, `"uid":"UID-alice-9-1-1","repeatType":"911 Alert","cotType":"b-a-o-tbl"`) {
+		t.Errorf("repeater: %s", got)
+	}
+	if got := root.want(200, "GET", "https", "/Marti/api/repeater/remove/none", "", ""); !strings.Contains(got, `"data":false`) {
+		t.Errorf("remove: %s", got)
+	}
+	if got := root.want(200, "GET", "https", "/Marti/api/repeater/period", "", ""); !strings.Contains(got, `"data":10000`) {
+		t.Errorf("period: %s", got)
+	}
+	root.want(200, "POST", "https", "/Marti/api/repeater/period", "", "3000")
+	root.want(400, "POST", "https", "/Marti/api/repeater/period", "", "10")
+	if got := root.want(200, "GET", "https", "/Marti/api/repeater/period", "", "") + w.takd("config", "get", "messaging.emergency_period"); !strings.Contains(got, `"data":3000`) || !strings.Contains(got, "3s") {
+		t.Errorf("period: %s", got)
+	}
+	if got := root.want(200, "GET", "https", "/Marti/api/repeater/remove/UID-alice-9-1-1", "", ""); !strings.Contains(got, `"data":true`) {
+		t.Errorf("remove: %s", got)
+	}
+	alice.emergency()
+	w.until("the emergency again", func() bool {
+		return strings.Contains(root.want(200, "GET", "https", "/api/admin/emergencies", "", ""), `"uid":"UID-alice-9-1-1"`)
+	})
 	root.want(404, "DELETE", "https", "/api/admin/emergencies/none", "", "")
 	root.want(204, "DELETE", "https", "/api/admin/emergencies/UID-alice-9-1-1", "", "")
 	if got := root.want(200, "GET", "https", "/api/admin/emergencies", "", ""); got != "[]" {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"time"
 
 	"takd/http/httpd"
 	"takd/store/auth"
@@ -29,6 +30,9 @@ type Deps struct {
 	Auth *auth.Service
 	PKI  *pki.Authority
 	Live Live
+	// Period is how often emergencies are repeated; SetPeriod changes that.
+	Period    func() time.Duration
+	SetPeriod func(time.Duration) error
 	// Backups makes and keeps backups.
 	Backups *backup.Keeper
 	// RemoveUser removes a user and revokes its certificates.
@@ -46,7 +50,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention(), a.backups())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention(), a.backups(), a.repeater())
 }
 
 // on completes the rows of one chapter.

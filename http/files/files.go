@@ -46,7 +46,7 @@ const anyBody = 1 << 50
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.videoRoutes())
+	return slices.Concat(a.transfer(), a.lists(), a.changes(), a.reports(), a.videoRoutes())
 }
 
 // on completes the rows of one chapter.

@@ -156,6 +156,11 @@ func (a *api) receive(r *httpd.Request, p params, f blob.File, form bool) (blob.
 	if err := complete(r, p, &f); err != nil {
 		return f, err
 	}
+	return a.take(r, f, form)
+}
+
+// take is receive for an f that is complete.
+func (a *api) take(r *httpd.Request, f blob.File, form bool) (blob.File, error) {
 	announced := int64(r.Request.Header.ContentLength())
 	if announced == 0 {
 		return f, httpd.Bad("body: want a file")

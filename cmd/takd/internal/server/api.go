@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"takd/cmd/takd/internal/config"
 	"takd/http/admin"
@@ -20,6 +21,7 @@ import (
 	"takd/http/live"
 	"takd/http/marti"
 	"takd/http/profile"
+	"takd/http/property"
 	"takd/http/ui"
 	"takd/http/updates"
 	"takd/store/auth"
@@ -27,6 +29,7 @@ import (
 	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
+	propstore "takd/store/property"
 	"takd/store/video"
 )
 
@@ -207,10 +210,11 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
-		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load,
+		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load, Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
+		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
 		live.Routes(s.hub()), ui.Routes())
 }
@@ -229,6 +233,15 @@ func (s *Server) hub() *live.Hub {
 		return nil
 	}
 	return s.feed.hub
+}
+
+func (s *Server) emergencyPeriod() time.Duration {
+	return s.cfg.Current().Messaging.WithDefaults().EmergencyPeriod
+}
+
+func (s *Server) setEmergencyPeriod(d time.Duration) error {
+	_, err := s.cfg.Set(map[string]string{"messaging.emergency_period": d.String()})
+	return err
 }
 
 // site is how clients reach this server now.
