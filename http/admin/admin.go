@@ -30,6 +30,8 @@ type Deps struct {
 	RemoveUser func(ctx context.Context, name string) error
 	Audit      func(ctx context.Context, actor, action, detail string) error
 	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
+	Status     func() any      // of the server
+	Metrics    func(io.Writer) // of the server, as Prometheus text
 	Log        *slog.Logger
 }
 
@@ -38,7 +40,7 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server())
 }
 
 // on completes the rows of one chapter.

@@ -202,6 +202,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
+		Status: func() any { return s.Status() }, Metrics: s.writeMetrics,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Profiles: filepath.Join(s.opts.Data, "profiles"), Audit: s.store.Audit, Log: s.log,
 	}), live.Routes(s.hub()), ui.Routes())
