@@ -16,18 +16,19 @@ import (
 // An operator's browser, a real one: it logs in by password and by certificate, and
 // uses each page. What the browser calls an error, and any request to another
 // origin, fails the test.
-func TestBrowser(t *testing.T) {
+func TestPageInChromium(t *testing.T) {
 	t.Parallel()
 	builtPage(t)
 	w := start(t)
 	secret := w.secretFile("a good password")
 	w.takd("user", "add", "root", "--role", "admin", "--group", "Blue", "--password-file", secret)
 	w.takd("user", "add", "red", "--group", "Red", "--password-file", secret)
-	for user, group := range map[string]string{"alice": "Blue", "bob": "Blue", "eve": "Red", "mallory": "Blue"} {
+	for user, group := range map[string]string{"alice": "Blue", "bob": "Blue", "eve": "Red", "mallory": "Blue", "gus": "Blue"} {
 		w.takd("user", "add", user, "--group", group)
 	}
 	alice := w.connect("alice", w.certificate("alice"))
 	eve := w.connect("eve", w.certificate("eve"))
+	w.connect("gus", w.certificate("gus")) // who will be disconnected
 	hostile := w.connect("mallory", w.certificate("mallory"))
 	walk, end := context.WithCancel(t.Context())
 	walked := make(chan struct{})

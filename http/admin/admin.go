@@ -42,6 +42,8 @@ type Deps struct {
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
 	Retention func() *retain.Service
+	Status    func() any      // of the server
+	Metrics   func(io.Writer) // of the server, as Prometheus text
 	Log       *slog.Logger
 }
 
@@ -50,7 +52,8 @@ type api struct{ Deps }
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.retention(), a.backups(), a.repeater())
+	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
+		a.retention(), a.backups(), a.repeater())
 }
 
 // on completes the rows of one chapter.

@@ -28,6 +28,10 @@ type Live interface {
 	Emergencies() []Emergency
 	// CancelEmergency reports whether there was one.
 	CancelEmergency(uid string) bool
+	// Everybody is who is connected, oldest first.
+	Everybody() []Client
+	// Kick closes a connection and reports whether there was one.
+	Kick(id uint64) bool
 }
 
 func (a *api) operations() []httpd.Route {

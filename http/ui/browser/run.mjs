@@ -56,7 +56,12 @@ await step('another group sees nothing of it', async () => {
   if ((await red.innerText('.rows')).includes('CS-alice')) throw new Error('red sees Blue');
   await red.context().close();
 });
+const sockets = [];
 await step('without WebGL', async () => {
+  await bob.routeWebSocket('**/api/v1/live', (ws) => {
+    ws.connectToServer();
+    sockets.push(ws);
+  });
   await bob.goto(site.api + '/#/map?canvas');
   await bob.reload();
   await bob.waitForSelector('[data-map=canvas]', { state: 'attached' });
@@ -64,17 +69,17 @@ await step('without WebGL', async () => {
   await bob.waitForTimeout(600);
   await shot(bob, 'canvas');
 });
+await step('a lost connection comes back', async () => {
+  await sockets.at(-1).close({ code: 1001 });
+  await bob.waitForSelector('.pill.lost');
+  await bob.waitForSelector('.pill.on');
+  await bob.context().close();
+});
 await step('an emergency is on top, and ends', async () => {
   await root.waitForSelector('.alarms');
   await shot(root, 'emergency');
   await root.click('.alarms button:last-of-type');
   await root.waitForSelector('.alarms', { state: 'detached' });
-});
-await step('a lost connection comes back', async () => {
-  await root.context().setOffline(true);
-  await root.evaluate(() => undefined);
-  await root.context().setOffline(false);
-  await root.waitForSelector('.pill.on');
 });
 await step('themes', async () => {
   for (const theme of ['light', 'night', 'dark']) {
@@ -83,17 +88,57 @@ await step('themes', async () => {
     if (theme !== 'dark') await shot(root, 'map-' + theme);
   }
 });
-await step('pages', async () => {
-  for (const path of ['reach', 'audit', 'about']) {
-    await goto(root, path);
-    await root.waitForTimeout(300);
-    await shot(root, path);
-  }
+await step('clients', async () => {
+  await goto(root, 'clients');
+  await root.locator('td', { hasText: 'CS-alice' }).waitFor();
+  await shot(root, 'clients');
+  root.once('dialog', (d) => d.accept());
+  await root.locator('tr', { hasText: 'CS-gus' }).getByRole('button').click();
+  await root.locator('td', { hasText: 'CS-gus' }).waitFor({ state: 'detached' });
+});
+await step('users', async () => {
+  await goto(root, 'users');
+  await root.locator('.tools button.primary').click();
+  await root.fill('input[name=newname]', 'carol');
+  await root.fill('input[name=both]', 'Blue, Green');
+  await root.fill('input[name=newpassword]', 'carols password');
+  await shot(root, 'user');
+  await root.click('dialog button.primary');
+  const carol = root.locator('tr', { hasText: 'carol' });
+  await carol.locator('.tag', { hasText: 'Green' }).first().waitFor();
+  await carol.getByRole('button', { name: 'Disable' }).click();
+  await carol.locator('.tag.bad').waitFor();
+  await shot(root, 'users');
+});
+await step('an invitation', async () => {
+  await goto(root, 'enroll');
+  await root.fill('input[name=invited]', 'dave');
+  await root.fill('input[name=groups]', 'Blue');
+  await root.click('.tools button.primary');
+  await until('codes', () => root.evaluate(() => [...document.querySelectorAll('dialog img')].filter((i) => i.naturalWidth > 20).length === 3));
+  await shot(root, 'invitation');
+  await root.keyboard.press('Escape');
+  await root.locator('td', { hasText: 'dave' }).waitFor();
+  await shot(root, 'enroll');
+});
+await step('metrics', async () => {
+  await goto(root, 'metrics');
+  await root.waitForSelector('.u-over');
+  await root.waitForTimeout(4500);
+  await shot(root, 'metrics');
+});
+await step('audit and about', async () => {
+  await goto(root, 'audit');
+  await root.locator('td', { hasText: 'carol' }).first().waitFor();
+  await shot(root, 'audit');
+  await goto(root, 'about');
+  await root.locator('dd', { hasText: 'running' }).first().waitFor();
+  await shot(root, 'about');
 });
 await step('who sees whom', async () => {
   await goto(root, 'reach');
   await root.fill('input[name=looks]', 'CS-alice');
-  await root.fill('input[name=seen]', 'CS-eve');
+  await root.fill('input[name=seen]', 'red');
   await root.click('#main button.primary');
   await root.waitForSelector('h2.no');
   await shot(root, 'reach');

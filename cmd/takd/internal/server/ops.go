@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,27 @@ type ops struct {
 	done   chan error
 }
 
+// writeMetrics writes all numbers of the server as Prometheus text.
+func (s *Server) writeMetrics(w io.Writer) {
+	s.engine.WriteMetrics(w)
+	if s.feed != nil {
+		s.feed.hub.WriteMetrics(w)
+	}
+	if s.api != nil {
+		s.api.WriteMetrics(w)
+	}
+	s.blobs.WriteMetrics(w)
+	if s.archive != nil {
+		s.archive.store.WriteMetrics(w)
+	}
+	s.keeper.WriteMetrics(w)
+	if r := s.retain.Load(); r != nil {
+		r.WriteMetrics(w)
+	}
+	metrics.WriteProcessMetrics(w)
+	_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
+}
+
 func listenOps(addr string, s *Server) (*ops, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -30,23 +52,7 @@ func listenOps(addr string, s *Server) (*ops, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		s.engine.WriteMetrics(w)
-		if s.feed != nil {
-			s.feed.hub.WriteMetrics(w)
-		}
-		if s.api != nil {
-			s.api.WriteMetrics(w)
-		}
-		s.blobs.WriteMetrics(w)
-		if s.archive != nil {
-			s.archive.store.WriteMetrics(w)
-		}
-		s.keeper.WriteMetrics(w)
-		if r := s.retain.Load(); r != nil {
-			r.WriteMetrics(w)
-		}
-		metrics.WriteProcessMetrics(w)
-		_, _ = fmt.Fprintf(w, "takd_info{version=%q} 1\n", s.opts.Version)
+		s.writeMetrics(w)
 	})
 	health := func(check func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {

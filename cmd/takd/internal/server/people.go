@@ -78,7 +78,22 @@ func (p *people) Clients() []marti.Client {
 	return list
 }
 
-// Kick implements marti.Live.
+// Everybody implements admin.Live.
+func (p *people) Everybody() []admin.Client {
+	all := p.s.engine.Clients()
+	list := make([]admin.Client, 0, len(all))
+	for _, c := range all {
+		list = append(list, admin.Client{
+			ID: c.ID, Callsign: c.Callsign, UID: c.UID, User: c.User, Address: c.Address, Input: c.Input, Protocol: c.Protocol,
+			In: c.In, Out: c.Out, Team: c.Team, Role: c.Role, Takv: c.Takv, Since: c.Since, LastEvent: c.LastEvent,
+			EventsIn: c.EventsIn, EventsOut: c.EventsOut, RateIn: c.RateIn, RateOut: c.RateOut, Queue: c.Queue, Held: c.Held,
+			Behind: c.Behind, Conflated: c.Conflated, Drops: c.Drops, Reasons: c.DropReasons, Nodes: c.Nodes,
+		})
+	}
+	return list
+}
+
+// Kick implements marti.Live and admin.Live.
 func (p *people) Kick(id uint64) bool {
 	return p.s.engine.Kick(netcore.Who{ID: id}, "closed by an administrator") > 0
 }

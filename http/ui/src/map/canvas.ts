@@ -14,7 +14,8 @@ export class CanvasMap implements View {
   private zoom = 1.6;
   private land: Path2D | undefined;
   private lines: Path2D | undefined;
-  private grid = new Path2D();
+  private readonly grid = path(graticule(10).coordinates.map(ring));
+  private readonly fine = path(graticule(1).coordinates.map(ring));
   private frame = 0;
   private readonly watch: ResizeObserver;
 
@@ -28,7 +29,6 @@ export class CanvasMap implements View {
     this.watch = new ResizeObserver(() => this.redraw());
     this.watch.observe(box_);
     this.pointer(onclick);
-    this.grid = path(graticule().coordinates.map(ring));
     void world().then((w) => {
       const rings: Ring[] = [];
       for (const f of w.land.features) {
@@ -97,11 +97,14 @@ export class CanvasMap implements View {
     g.fillRect(0, 0, w * r, h * r);
     g.setTransform(s, 0, 0, s, (w * r) / 2 - this.x * s, (h * r) / 2 - this.y * s);
     g.lineWidth = r / s;
-    g.strokeStyle = colour('--grid');
-    g.stroke(this.grid);
-    if (this.land && this.lines) {
+    if (this.land) {
       g.fillStyle = colour('--land');
       g.fill(this.land);
+    }
+    g.strokeStyle = colour('--grid');
+    g.stroke(this.grid);
+    if (this.zoom > 5) g.stroke(this.fine);
+    if (this.lines) {
       g.strokeStyle = colour('--border');
       g.stroke(this.lines);
     }

@@ -1,4 +1,4 @@
-import { Map as MapLibre, setWorkerUrl, type CustomLayerInterface, type CustomRenderMethodInput, type StyleSpecification } from 'maplibre-gl';
+import { Map as MapLibre, ScaleControl, setWorkerUrl, type CustomLayerInterface, type CustomRenderMethodInput, type StyleSpecification } from 'maplibre-gl';
 import worker from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url';
 import 'maplibre-gl/dist/maplibre-gl.css';
 import { mercatorX, mercatorY } from '../lib/geo';
@@ -201,12 +201,14 @@ function style(): StyleSpecification {
     sources: {
       land: { type: 'geojson', data: empty, tolerance: 0.2 },
       borders: { type: 'geojson', data: empty, tolerance: 0.2 },
-      grid: { type: 'geojson', data: { type: 'Feature', properties: {}, geometry: graticule() } },
+      grid: { type: 'geojson', data: { type: 'Feature', properties: {}, geometry: graticule(10) } },
+      fine: { type: 'geojson', data: { type: 'Feature', properties: {}, geometry: graticule(1) } },
     },
     layers: [
       { id: 'sea', type: 'background', paint: { 'background-color': colour('--sea') } },
-      { id: 'grid', type: 'line', source: 'grid', paint: { 'line-color': colour('--grid'), 'line-width': 1 } },
       { id: 'land', type: 'fill', source: 'land', paint: { 'fill-color': colour('--land') } },
+      { id: 'fine', type: 'line', source: 'fine', minzoom: 5, paint: { 'line-color': colour('--grid'), 'line-width': 1 } },
+      { id: 'grid', type: 'line', source: 'grid', paint: { 'line-color': colour('--grid'), 'line-width': 1 } },
       { id: 'borders', type: 'line', source: 'borders', paint: { 'line-color': colour('--border'), 'line-width': 1 } },
     ],
   };
@@ -220,6 +222,7 @@ export class GLMap implements View {
     this.map = new MapLibre({
       container: box, style: style(), center: [0, 30], zoom: 1.6, attributionControl: false, renderWorldCopies: false, dragRotate: false, pitchWithRotate: false, maxZoom: 20,
     });
+    this.map.addControl(new ScaleControl({ maxWidth: 140 }), 'bottom-right');
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on('load', () => {
@@ -259,6 +262,7 @@ export class GLMap implements View {
   theme() {
     if (!this.map.isStyleLoaded()) return;
     this.map.setPaintProperty('sea', 'background-color', colour('--sea'));
+    this.map.setPaintProperty('fine', 'line-color', colour('--grid'));
     this.map.setPaintProperty('grid', 'line-color', colour('--grid'));
     this.map.setPaintProperty('land', 'fill-color', colour('--land'));
     this.map.setPaintProperty('borders', 'line-color', colour('--border'));

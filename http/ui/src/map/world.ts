@@ -21,10 +21,10 @@ export function world(): Promise<World> {
   return once;
 }
 
-/** Meridians and parallels, every ten degrees. */
-export function graticule(): MultiLineString {
+/** Meridians and parallels, every step degrees. */
+export function graticule(step: number): MultiLineString {
   const lines: number[][][] = [];
-  for (let lon = -180; lon <= 180; lon += 10) lines.push([[lon, -85], [lon, 85]]);
-  for (let lat = -80; lat <= 80; lat += 10) lines.push([[-180, lat], [180, lat]]);
+  for (let lon = -180; lon <= 180; lon += step) lines.push([[lon, -85], [lon, 85]]);
+  for (let lat = -80; lat <= 80; lat += step) lines.push([[-180, lat], [180, lat]]);
   return { type: 'MultiLineString', coordinates: lines };
 }
