@@ -64,19 +64,38 @@ func (s *Server) startHistory(context.Context) (stop func(context.Context) error
 	return a.close, nil
 }
 
+// tapPause is how long a tap is left alone once it was emptied. To be woken for
+// each event would cost the event loops more than the event does.
+const tapPause = 10 * time.Millisecond
+
+// newPause returns a timer that has not been started.
+func newPause() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
 // run records until stop is closed; then nothing comes any more, and what the
 // tap still holds is the rest.
 func (a *archive) run() {
 	defer close(a.done)
 	var ev cot.Event
 	var policy *history.Policy
+	in, pause := a.tap.C(), newPause()
 	for rules := (*[]history.Rule)(nil); ; {
 		if now := a.rules.Load(); now != rules {
 			rules, policy = now, history.NewPolicy(*now)
 		}
 		select {
-		case m := <-a.tap.C():
+		case m := <-in:
 			a.record(m, &ev, policy)
+			for range a.tap.Len() {
+				a.record(<-a.tap.C(), &ev, policy)
+			}
+			in = nil
+			pause.Reset(tapPause)
+		case <-pause.C:
+			in = a.tap.C()
 		case done := <-a.flushes:
 			for range a.tap.Len() {
 				a.record(<-a.tap.C(), &ev, policy)

@@ -59,11 +59,18 @@ func (f *mapFeed) run(s *Server) {
 	sweep := time.NewTicker(time.Second)
 	defer sweep.Stop()
 	var ev cot.Event
+	in, pause := f.tap.C(), newPause()
 	for {
 		select {
-		case m := <-f.tap.C():
+		case m := <-in:
 			f.take(s, m, &ev)
-			m.Release()
+			for range f.tap.Len() {
+				f.take(s, <-f.tap.C(), &ev)
+			}
+			in = nil
+			pause.Reset(tapPause)
+		case <-pause.C:
+			in = f.tap.C()
 		case now := <-sweep.C:
 			f.hub.Sweep(now)
 		case <-f.stop:
@@ -75,9 +82,11 @@ func (f *mapFeed) run(s *Server) {
 	}
 }
 
-// take puts an event on the map, or takes one off it.
+// take puts an event on the map, or takes one off it, and gives m back. Of what a
+// client sends faster than the tap is emptied, the newest is enough.
 func (f *mapFeed) take(s *Server, m *msg.Msg, ev *cot.Event) {
-	if m.Scan(ev) != nil {
+	defer m.Release()
+	if m.Class == msg.Position && m.Superseded.Load() || m.Scan(ev) != nil {
 		return
 	}
 	groups := s.engine.GroupsOf(m)
