@@ -31,7 +31,7 @@ $(UI)/dist/app/index.html.gz: $(UI)/node_modules/.installed $(shell find $(UI)/s
 	cd $(UI) && npm run --silent build
 
 $(UI)/node_modules/.installed: $(UI)/package-lock.json
-	cd $(UI) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch node_modules/.installed
+	cd $(UI) && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error && touch node_modules/.installed
 
 demo: build ## simulated clients walk and chat on the server that make run started
 	@test -S $(DATA)/run/takd.sock || { echo "no server is running on $(DATA): start it with make run"; exit 1; }
@@ -49,7 +49,7 @@ test: engine ui ## everything CI checks: build, vet, lint, tests with the race d
 
 node-tak: ## install node-tak, the client library of CloudTAK, for its test
 	@if [ ! -d $(NODE)/node_modules ] || [ $(NODE)/package-lock.json -nt $(NODE)/node_modules ]; then \
-	  cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch node_modules; fi
+	  cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error && touch node_modules; fi
 
 race: engine ## tests with the race detector only
 	go test -race -count=1 ./...
