@@ -129,6 +129,9 @@ func (c *runCmd) hello(a *app, made *server.Made, s control.Status) {
 	}
 	slices.SortFunc(rows, slices.Compare)
 	_ = writeTable(a.Out, "\nListening:", rows)
+	if _, port, err := net.SplitHostPort(s.Listeners["enroll"]); err == nil {
+		_, _ = fmt.Fprintf(a.Out, "\nThe map and the pages of administrators: https://localhost:%s/\n", port)
+	}
 	_ = writeTable(a.Out, "\nNext, in another terminal:", [][]string{
 		{"  make demo", "a small simulated exercise"},
 		{"  " + os.Args[0] + " --data " + a.data + " package NAME", "a connection package for one more phone"},
