@@ -144,7 +144,9 @@ func (e *Engine) ReloadTLS() {
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
 		_, err := e.opts.Load().Auth.Certificate(e.ctx, cs.PeerCertificates[0])
 		if err != nil {
-			e.refusals.note(cs.PeerCertificates[0].Subject.CommonName, err)
+			name := cs.PeerCertificates[0].Subject.CommonName
+			e.refusals.note(name, err)
+			err = refusedAs{err, name}
 		}
 		return err
 	}

@@ -101,6 +101,7 @@ func (l *loop) authenticated(c *client, user string, p Principal, err error) {
 	if err != nil {
 		l.stats.refused.Add(1)
 		l.e.refusals.note(user, err)
+		l.e.tell(c.Input, c.Remote.Addr(), user, err)
 		l.e.log.Warn("client refused", "peer", c.Remote, "input", c.Input, "user", user, "reason", err)
 		l.close(c, "refused: "+err.Error())
 		return

@@ -208,6 +208,7 @@ func (e *Engine) welcome(conn *net.TCPConn, in Input) {
 // a human can read.
 func (e *Engine) refuse(in Input, remote netip.AddrPort, err error) {
 	e.refused.Add(1)
+	e.tell(in.Name, remote.Addr(), "", reason(err))
 	if ok, hidden := e.quiet.allow(time.Now()); ok {
 		e.log.Warn("client refused", "input", in.Name, "peer", remote, "reason", reason(err), "not_shown", hidden)
 	}

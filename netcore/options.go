@@ -171,6 +171,7 @@ type Options struct {
 	Version  string             `yaml:"-" kong:"-"` // shown to clients
 	Letters  Letterbox          `yaml:"-" kong:"-"` // keeps the mail of absent clients over a restart; nil: nothing does
 	Auth     Authenticator      `yaml:"-" kong:"-"` // required with tls or password inputs
+	Refused  func(Refusal)      `yaml:"-" kong:"-"` // is told of everybody who was not let in; it must not block; nil: nobody is
 	TLS      func() *tls.Config `yaml:"-" kong:"-"` // certificate and client CAs, asked again by ReloadTLS
 	Log      *slog.Logger       `yaml:"-" kong:"-"` // required
 }

@@ -1,10 +1,41 @@
 package netcore
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 )
+
+// Refusal is a connection that was not let in.
+type Refusal struct {
+	Input  string
+	Remote netip.Addr
+	User   string // as the certificate or the preamble names it; "" where neither was seen
+	Reason string
+}
+
+// refusedAs is why the holder of a certificate was refused.
+type refusedAs struct {
+	error
+
+	user string
+}
+
+func (r refusedAs) Unwrap() error { return r.error }
+
+// tell passes a refusal on to who keeps them.
+func (e *Engine) tell(input string, remote netip.Addr, user string, err error) {
+	told := e.opts.Load().Refused
+	if told == nil {
+		return
+	}
+	if as := (refusedAs{}); user == "" && errors.As(err, &as) {
+		user = as.user
+	}
+	told(Refusal{Input: input, Remote: remote, User: user, Reason: err.Error()})
+}
 
 // refusals remembers who was refused lately, and why, for the operator who is
 // asked why somebody cannot connect.

@@ -42,6 +42,8 @@ type Deps struct {
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
 	Retention func() *retain.Service
+	Refusals  func() []Refusal // the newest first
+	Diagnose  Diagnose
 	Status    func() any      // of the server
 	Metrics   func(io.Writer) // of the server, as Prometheus text
 	Log       *slog.Logger
@@ -53,7 +55,7 @@ type api struct{ Deps }
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.backups(), a.repeater())
+		a.retention(), a.backups(), a.repeater(), a.diag())
 }
 
 // on completes the rows of one chapter.

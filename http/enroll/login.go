@@ -80,6 +80,7 @@ type session struct {
 // start checks a password and makes a token. A status other than 0 says that the
 // caller is refused.
 func (a *API) start(r *httpd.Request, user, password string) (s session, status int, err error) {
+	r.Claim = user
 	address := r.RemoteIP().String()
 	from, _ := netip.AddrFromSlice(r.RemoteIP())
 	p, err := a.Auth.PrincipalForPassword(auth.WithPeer(r.Context(), from), user, password)

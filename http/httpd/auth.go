@@ -142,6 +142,7 @@ func (s *Server) byCertificate(r *Request, c *conn, chain []*x509.Certificate) (
 	}
 	who, err := ask(r.Context(), chain)
 	if err != nil {
+		r.Claim = chain[0].Subject.CommonName
 		return who, err
 	}
 	who.Via = via
@@ -155,6 +156,7 @@ func (s *Server) byPassword(r *Request, encoded string) (Principal, error) {
 	if err != nil || !ok {
 		return Principal{}, fmt.Errorf("%w: Authorization: want Basic with user:password in base64", ErrUnknown)
 	}
+	r.Claim = user
 	who, err := s.opts.Auth.Password(r.Context(), user, password, address(r.RemoteAddr()))
 	def(&who.Via, "password")
 	return who, err
@@ -193,6 +195,9 @@ func (s *Server) admit(r *Request, route *Route) error {
 	}
 	if err == nil && route.Login {
 		err = s.throttled(r, address(r.RemoteAddr()))
+	}
+	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrRefused) || errors.Is(err, ErrThrottled) {
+		s.tell(r.Face, address(r.RemoteAddr()), r.Claim, err.Error())
 	}
 	switch {
 	case err == nil:

@@ -25,7 +25,8 @@ const (
 // listener counts connections and puts TLS around them.
 type listener struct {
 	net.Listener
-	gate   *gate
+	face   Face
+	srv    *Server
 	config func() *tls.Config
 }
 
@@ -40,8 +41,8 @@ func (l *listener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause) // out of descriptors, or a client that went at once
 			continue
 		}
-		c := &conn{raw: raw, gate: l.gate, ip: address(raw.RemoteAddr())}
-		if !l.gate.enter(c) {
+		c := &conn{raw: raw, ln: l, gate: &l.srv.gate, ip: address(raw.RemoteAddr())}
+		if !c.gate.enter(c) {
 			_ = raw.Close()
 			continue
 		}
@@ -61,6 +62,7 @@ func address(a net.Addr) netip.Addr {
 type conn struct {
 	*tls.Conn
 	raw    net.Conn
+	ln     *listener
 	gate   *gate
 	ip     netip.Addr
 	shaken atomic.Bool
@@ -83,6 +85,9 @@ func (c *conn) Handshake() error {
 	cancel()
 	if c.shaken.CompareAndSwap(false, true) {
 		c.gate.shaken(c)
+		if err != nil && !errors.Is(err, io.EOF) { // who only knocks is nobody's business
+			c.ln.srv.tell(c.ln.face, c.ip, "", "handshake: "+err.Error())
+		}
 	}
 	return err
 }

@@ -80,9 +80,12 @@ type Request struct {
 	*fasthttp.RequestCtx
 	Who  Principal
 	Face Face
-	ID   string // in the log and in the answer's X-Request-Id
-	srv  *Server
-	ctx  context.Context
+	// Claim is who the caller says he is, for the record where he is refused. A
+	// handler with Login sets it.
+	Claim string
+	ID    string // in the log and in the answer's X-Request-Id
+	srv   *Server
+	ctx   context.Context
 }
 
 // Context ends when the handler returns, or the server does. What a handler

@@ -141,6 +141,9 @@ func (s *Server) answer(r *Request, route *Route) {
 	}
 	if route.Login && r.Response.StatusCode() == fasthttp.StatusUnauthorized {
 		s.fails.note(address(r.RemoteAddr()), time.Now())
+		if err == nil { // else admit has told
+			s.tell(r.Face, address(r.RemoteAddr()), r.Claim, ErrUnknown.Error())
+		}
 	}
 }
 

@@ -91,7 +91,10 @@ type Options struct {
 	// Federate knows the certificates of federated servers, the only callers that
 	// Federation has; nil lets nobody in.
 	Federate func(ctx context.Context, chain []*x509.Certificate) (Principal, error)
-	Log      *slog.Logger
+	// Refused is told of everybody who could not shake hands or was not known; it
+	// must not block. nil: nobody is told.
+	Refused func(Refusal)
+	Log     *slog.Logger
 }
 
 // Server serves the faces.
@@ -155,7 +158,7 @@ func (s *Server) Listen(which Face, addr string, config func() *tls.Config) (net
 	if err != nil {
 		return nil, err
 	}
-	f := &face{which: which, ln: &listener{Listener: raw, gate: &s.gate, config: config}, done: make(chan error, 1)}
+	f := &face{which: which, ln: &listener{Listener: raw, face: which, srv: s, config: config}, done: make(chan error, 1)}
 	f.http = &fasthttp.Server{
 		Handler:                      s.front(s.router(which).Handler),
 		ErrorHandler:                 s.broken,

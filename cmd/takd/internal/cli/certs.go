@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -172,6 +174,22 @@ func (c *packageCmd) Run(a *app) error {
 
 type diagCmd struct {
 	Cert diagCertCmd `cmd:"" help:"Say what a certificate is and whether the server would take it."`
+
+	Refused diagRefusedCmd `cmd:"" help:"List who could not connect or log in lately, and why, the newest first."`
+}
+
+type diagRefusedCmd struct{}
+
+func (diagRefusedCmd) Run(a *app) error {
+	all, err := askServer(a, control.RefusedOp, control.None{})
+	if err != nil {
+		return err
+	}
+	rows := make([][]string, 0, len(all))
+	for _, r := range all {
+		rows = append(rows, []string{r.Time.Local().Format(time.DateTime), strconv.Itoa(r.Count), r.Address, r.Where, cmp.Or(r.User, "-"), r.Reason})
+	}
+	return a.table(all, "TIME COUNT ADDRESS WHERE USER REASON", rows)
 }
 
 type diagCertCmd struct {

@@ -27,7 +27,7 @@ type inviteAddCmd struct {
 	Label string `help:"A note for the list." placeholder:"TEXT"`
 	Host  string `help:"Name or address that the client connects to; server.host of the configuration when left out."`
 	CSV   string `name:"csv" help:"Invite everybody in this file, with the columns name, group and role; several groups are separated by semicolons." type:"path" placeholder:"FILE.csv"`
-	Sheet string `help:"Write a page for each person, to be printed." type:"path" placeholder:"FILE.html"`
+	Sheet string `help:"Write a page for each person, to be printed." type:"path" placeholder:"FILE.pdf|FILE.html"`
 	Out   string `help:"Write the QR codes into this directory." type:"path" placeholder:"DIR"`
 }
 
@@ -37,8 +37,8 @@ func (c *inviteAddCmd) Run(a *app) error {
 		return usage("--expires and --uses must be more than 0")
 	case (c.Name == "") == (c.CSV == ""):
 		return usage("want either a name or --csv FILE")
-	case c.Sheet != "" && !strings.EqualFold(filepath.Ext(c.Sheet), ".html"):
-		return usage("--sheet: want FILE.html; a browser prints it, also to PDF")
+	case c.Sheet != "" && !strings.EqualFold(filepath.Ext(c.Sheet), ".html") && !strings.EqualFold(filepath.Ext(c.Sheet), ".pdf"):
+		return usage("--sheet: want FILE.pdf or FILE.html")
 	}
 	people := []person{{name: c.Name}}
 	if c.CSV != "" {

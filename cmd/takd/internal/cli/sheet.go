@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -116,7 +117,16 @@ code{font-size:13pt;word-break:break-all}
 // writeSheet writes one page for each person, for the owner of the file only.
 func writeSheet(name string, all []enroll.Invitation) error {
 	var b bytes.Buffer
-	if err := sheet.Execute(&b, all); err != nil {
+	var err error
+	if strings.EqualFold(filepath.Ext(name), ".pdf") {
+		var pdf []byte
+		if pdf, err = sheetPDF(all); err == nil {
+			_, err = b.Write(pdf)
+		}
+	} else {
+		err = sheet.Execute(&b, all)
+	}
+	if err != nil {
 		return fmt.Errorf("write sheet: %w", err)
 	}
 	if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {

@@ -7,6 +7,7 @@ const (
 	EmergencyList     Op[None, []Emergency]     = "emergency/list"
 	EmergencyCancelOp Op[EmergencyCancel, None] = "emergency/cancel"
 	ReachOp           Op[Reach, Reached]        = "reach"
+	RefusedOp         Op[None, []Refusal]       = "refused"
 )
 
 // Emergency is an alarm that is repeated until somebody cancels it.
@@ -35,4 +36,14 @@ type Reach struct {
 type Reached struct {
 	Visible bool     `json:"visible"`
 	Reasons []string `json:"reasons"`
+}
+
+// Refusal is somebody who could not connect, or log in.
+type Refusal struct {
+	Time    time.Time `json:"time"`    // of the last one
+	Where   string    `json:"where"`   // the stream's input, or https, enroll or federation
+	Address string    `json:"address"` // without the port
+	User    string    `json:"user"`    // as the certificate or the login names it; "" where nobody was named
+	Reason  string    `json:"reason"`
+	Count   int       `json:"count"` // how often that happened
 }

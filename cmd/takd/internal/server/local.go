@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +35,8 @@ type local struct {
 
 	archive *archive               // nil where no server runs, or without history
 	retain  func() *retain.Service // nil where no server runs
+
+	refusals *refusals // nil where no server runs
 }
 
 // Local is a data directory that was opened because no server runs on it.
@@ -109,6 +110,7 @@ func (l *local) mux() control.Mux {
 	control.Handle(m, control.EmergencyList, l.emergencyList)
 	control.Handle(m, control.EmergencyCancelOp, l.emergencyCancel)
 	control.Handle(m, control.ReachOp, l.reach)
+	control.Handle(m, control.RefusedOp, l.refused)
 	l.handleHistory(m)
 	l.handleRetention(m)
 	return m
@@ -274,38 +276,4 @@ func firstCert(text []byte) (*x509.Certificate, error) {
 		return nil, control.As(control.ErrBad, err)
 	}
 	return cert, nil
-}
-
-// certCheck does what the server does with a client certificate.
-func (l *local) certCheck(ctx context.Context, q control.PEM) (control.Check, error) {
-	cert, err := firstCert(q.PEM)
-	if err != nil {
-		return control.Check{}, err
-	}
-	c := control.Check{Serial: pki.Serial(cert), Usage: usageText(cert)}
-	_, err = cert.Verify(x509.VerifyOptions{Roots: l.store.PKI.ClientCAs(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err == nil {
-		var p netcore.Principal
-		if p, err = (authenticator{Service: l.store.Auth}).Certificate(ctx, cert); err == nil {
-			c.User, c.Role, c.In, c.Out = p.User, p.Role, p.In, p.Out
-		}
-	}
-	if err != nil {
-		c.Refused = err.Error()
-	}
-	return c, nil
-}
-
-func usageText(c *x509.Certificate) string {
-	var words []string
-	if c.IsCA {
-		words = append(words, "ca")
-	}
-	if slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
-		words = append(words, "client")
-	}
-	if slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
-		words = append(words, "server")
-	}
-	return strings.Join(words, ", ")
 }

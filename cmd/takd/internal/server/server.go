@@ -88,7 +88,9 @@ type Server struct {
 	api     *api
 	peers   *federates
 	file    *fileCert // of enrollment; nil for none
-	since   time.Time
+
+	refusals refusals
+	since    time.Time
 
 	mu       sync.Mutex
 	services []*service // in the order of their start
@@ -335,7 +337,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, blobs: s.blobs, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, blobs: s.blobs, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load, refusals: &s.refusals}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
@@ -361,7 +363,7 @@ func (s *Server) messaging(c *config.Config) netcore.Options {
 	o.ServerID, o.Version = s.store.ServerID(), s.opts.Version
 	o.Auth = authenticator{s.store.Auth, s.contact}
 	o.Letters = letterbox{s.store.Letters, o.WithDefaults().AbsentTTL}
-	o.Log = s.log
+	o.Log, o.Refused = s.log, s.streamRefused
 	o.TLS = func() *tls.Config {
 		return &tls.Config{
 			MinVersion: tls.VersionTLS12,
