@@ -62,7 +62,7 @@ func (p *people) stop(ctx context.Context) error {
 	gone := make([]contact.Endpoint, 0, len(p.last))
 	for _, c := range p.last {
 		gone = append(gone, leaver(c))
-		p.s.record(c, disconnected, time.Now())
+		p.s.record(c, disconnected, stopped, time.Now())
 	}
 	return p.s.contact.Left(ctx, slices.DeleteFunc(gone, func(e contact.Endpoint) bool { return e.UID == "" }))
 }
@@ -144,7 +144,7 @@ func (p *people) Settle(ctx context.Context) {
 		live[c.UID] = true
 		if c.UID != "" && p.last[c.ID].UID == "" {
 			known[c.User] = true
-			p.s.record(c, connected, c.Since)
+			p.s.record(c, connected, "", c.Since)
 		}
 	}
 	var gone []contact.Endpoint
@@ -152,7 +152,7 @@ func (p *people) Settle(ctx context.Context) {
 		if _, ok := now[id]; ok {
 			continue
 		}
-		p.s.record(c, disconnected, time.Now())
+		p.s.record(c, disconnected, "", time.Now())
 		if !live[c.UID] {
 			gone = append(gone, leaver(c))
 		}
@@ -224,12 +224,12 @@ const (
 
 // record puts into the history that a client has come or gone. Who never said his
 // uid was nobody.
-func (s *Server) record(c netcore.ClientInfo, what string, at time.Time) {
+func (s *Server) record(c netcore.ClientInfo, what, why string, at time.Time) {
 	if s.archive == nil || c.UID == "" {
 		return
 	}
 	s.archive.store.Record(&history.Event{
-		Table: history.Endpoints, Received: time.Now(), Time: at, Start: at, Stale: at, UID: c.UID, Callsign: c.Callsign, Type: what,
+		Table: history.Endpoints, Received: time.Now(), Time: at, Start: at, Stale: at, UID: c.UID, Callsign: c.Callsign, Type: what, How: why,
 		HAE: history.Unknown, CE: history.Unknown, LE: history.Unknown, Speed: history.Unknown, Course: history.Unknown,
 		Team: c.Team, Role: c.Role, Groups: c.In, User: c.User, Sender: c.UID, Source: c.Input,
 	})
