@@ -145,6 +145,9 @@ func TestHasFlowTag(t *testing.T) {
 			if got, inProto := ev.HasFlowTag(tag), pv.HasFlowTag(tag); got != tc.want || inProto != tc.want {
 				t.Errorf("HasFlowTag = %v, in protobuf %v, want %v", got, inProto, tc.want)
 			}
+			if tags := ev.FlowTags(4); tc.want != slices.ContainsFunc(tags, func(b []byte) bool { return string(b) == tag }) || len(ev.FlowTags(1)) > 1 {
+				t.Errorf("FlowTags = %q, want ours: %v", tags, tc.want)
+			}
 			out := appendXML(t, ev, splice)
 			once := 0
 			for _, k := range mustParse(t, out).child("detail").kids {

@@ -20,9 +20,36 @@ func (ev *Event) HasFlowTag(name string) bool {
 	return false
 }
 
+// FlowTags returns the names in detail/_flow-tags_, the servers that the event
+// has passed, in order and at most limit of them. They are views of Raw.
+func (ev *Event) FlowTags(limit int) [][]byte {
+	var tags [][]byte
+	for i := range ev.at.marks {
+		if m := &ev.at.marks[i]; m.kind == flowTags {
+			eachAttribute(ev.Raw[m.nameEnd:m.to], func(name []byte) bool {
+				if len(tags) < limit {
+					tags = append(tags, name)
+				}
+				return len(tags) < limit
+			})
+		}
+	}
+	return tags
+}
+
 // hasAttribute reports whether a start tag has an attribute of that name. The
 // tag was scanned before; tag begins behind its name.
-func hasAttribute(tag []byte, called string) bool {
+func hasAttribute(tag []byte, called string) (has bool) {
+	eachAttribute(tag, func(name []byte) bool {
+		has = string(name) == called
+		return !has
+	})
+	return has
+}
+
+// eachAttribute calls fn with the names of the attributes of a start tag, as
+// hasAttribute takes it, until fn returns false.
+func eachAttribute(tag []byte, fn func(name []byte) bool) {
 	for i := 0; ; {
 		for class[tag[i]]&space != 0 {
 			i++
@@ -31,11 +58,8 @@ func hasAttribute(tag []byte, called string) bool {
 		for class[tag[i]]&name != 0 {
 			i++
 		}
-		if i == from {
-			return false // the end of the tag
-		}
-		if string(tag[from:i]) == called {
-			return true
+		if i == from || !fn(tag[from:i:i]) {
+			return
 		}
 		for tag[i] != '"' && tag[i] != '\'' {
 			i++

@@ -169,6 +169,7 @@ func (w Who) matches(c *client) bool {
 
 // Kick closes every client that w names and returns how many.
 func (e *Engine) Kick(w Who, reason string) int {
+	e.disown(w.User, nil)
 	return e.each(w.matches, func(l *loop, c *client) { l.close(c, reason) })
 }
 
@@ -189,6 +190,7 @@ func (e *Engine) SetGroups(user string, in, out []string) int {
 	e.regrouped.Add(1)
 	reach := &session.Reach{In: e.groups.Set(in), Out: e.groups.Set(out)}
 	e.repeater.Regroup(user, reach.In.Bits) // also when he is not connected any more
+	e.disown(user, reach.In.Bits)
 	return e.each(func(c *client) bool { return c.User == user && !c.Anonymous && c.Live() },
 		func(l *loop, c *client) { l.regroup(c, reach) })
 }

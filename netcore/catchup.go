@@ -222,7 +222,7 @@ func (l *loop) positions(c *client, list []*msg.Msg) []*msg.Msg {
 
 // replayAll sends c the latest position of everybody whom it may see.
 func (l *loop) replayAll(c *client) {
-	l.replay(c, l.positions(c, nil))
+	l.replay(c, append(l.positions(c, nil), l.e.restored.visible(c, l.now.UnixMilli())...))
 	for i := range l.e.loopCount() {
 		if i != l.idx {
 			c.asked++

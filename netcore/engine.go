@@ -33,6 +33,7 @@ type Engine struct {
 	directory  *router.Directory
 	absent     *router.Absent
 	repeater   *router.Repeater
+	restored   restored
 	seen       *router.Seen
 	lines      *lines
 	regrouped  atomic.Uint64  // counts SetGroups
@@ -359,6 +360,7 @@ func (e *Engine) everySecond() {
 			if rest.due(e.nextID.Load()) {
 				e.goFunc(giveBack)
 			}
+			e.restored.prune(now)
 			for _, l := range e.allLoops() {
 				l.call(l.tick)
 			}

@@ -273,6 +273,7 @@ func (l *loop) bind(c *client, ev *cot.Event) {
 			mail = l.e.absent.Back(c.holder(), c.Reach.Load().Out.Bits, l.now)
 		}
 	})
+	l.e.restored.forget(c.User, id.UID)
 	if old != nil {
 		if l.now.Sub(c.renamed) > renameEvery {
 			c.renamed = l.now

@@ -44,6 +44,7 @@ func (l *loop) keepNode(c *client, ev *cot.Event, m *msg.Msg, sa bool) {
 		}
 		n = new(node)
 		c.nodes[string(ev.UID)] = n
+		l.e.restored.forget(c.User, string(ev.UID))
 	default:
 		n.m.Superseded.Store(true)
 		n.m.Release()

@@ -3,12 +3,14 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,39 @@ func TestHistoryForClients(t *testing.T) {
 	again.want(200, "GET", "https", latest, "", "")
 
 	w.recallFormats(again)
+}
+
+// What was said can be read without the event, and who came and went is recorded.
+func TestHistoryRowsAreComplete(t *testing.T) {
+	t.Parallel()
+	w := record(t, []string{"user", "add", "alice", "--group", "Blue"}, []string{"user", "add", "bob", "--group", "Blue"})
+	alice, bob := w.connect("alice", w.certificate("alice")), w.connect("bob", w.certificate("bob"))
+	alice.chat("bob", "fish &amp; chips")
+	bob.receives("chips")
+	w.takd("history", "flush")
+	got := w.takd("history", "query", "--json", "--table", "chat")
+	if !strings.Contains(got, `"text":"fish & chips"`) || !strings.Contains(got, `"flow":["TAK-Server-`) {
+		t.Errorf("chat: %s", got)
+	}
+	w.until("that alice came", func() bool { return slices.Equal(w.cameAndWent("alice"), []string{"Connected"}) })
+	_ = alice.conn.Close()
+	w.until("that alice went", func() bool { return slices.Equal(w.cameAndWent("alice"), []string{"Connected", "Disconnected"}) })
+}
+
+// cameAndWent is what the history says of a client of group Blue.
+func (w *world) cameAndWent(name string) (types []string) {
+	w.Helper()
+	w.takd("history", "flush")
+	for line := range strings.Lines(w.takd("history", "query", "--json", "--table", "endpoint_events")) {
+		var r row
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			w.Fatal(err)
+		}
+		if r.UID == "UID-"+name && r.User == name && r.Callsign == "CS-"+name && slices.Equal(r.Groups, []string{"Blue"}) {
+			types = append(types, r.Type)
+		}
+	}
+	return types
 }
 
 // recallFormats asks for all forms of answers, and for what makes no sense.

@@ -123,6 +123,13 @@ func without(m map[string][]*Entry, key string, e *Entry) {
 	m[key] = list
 }
 
+// Known reports whether uid is a session's, or that of a node behind one.
+func (d *Directory) Known(uid string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.uid[uid]) > 0 || d.nodes[uid] != nil
+}
+
 // Taken reports whether uid is bound to a session of another user than this
 // one. Two anonymous sessions count as one user.
 func (d *Directory) Taken(uid []byte, user string, anonymous bool) bool {

@@ -40,5 +40,8 @@ func (t *Tap) C() <-chan *msg.Msg { return t.ring }
 // Dropped is how many messages found no room.
 func (t *Tap) Dropped() uint64 { return t.dropped.Load() }
 
+// HalfFull tells whether who could wait should, and leave the room to others.
+func (t *Tap) HalfFull() bool { return len(t.ring) > cap(t.ring)/2 }
+
 // Len is how many wait.
 func (t *Tap) Len() int { return len(t.ring) }

@@ -398,3 +398,37 @@ func TestOff(t *testing.T) {
 		t.Errorf("Query = %v", err)
 	}
 }
+
+// Fresh finds what holds now: the newest of each uid and user, and nothing that was
+// for somebody alone.
+func TestFresh(t *testing.T) {
+	s := opened(t, options(t, t.TempDir()))
+	life := func(d time.Duration) func(*history.Event) {
+		return func(e *history.Event) { e.User, e.Time, e.Stale = "ann", e.Received, e.Received.Add(d) }
+	}
+	long, short := life(time.Hour), life(10*time.Second)
+	record(
+		t, s, at("a", 0, long), at("a", 30, long), at("b", 10, short), at("c", 50, short), at("d", 0, long), at("d", 50, life(time.Second)),
+		at("a", 20, long, func(e *history.Event) { e.User = "bob" }), at("e", 50, long, func(e *history.Event) { e.Dests = []string{"x"} }),
+		at("f", 50, long, func(e *history.Event) { e.Type = "b-m-p" }), at("g", 50, long, func(e *history.Event) { e.User = "" }),
+	)
+	flush(t, s)
+	fresh := func(limit int) (got []string) {
+		err := s.Fresh(within(t), at("", 0).Received, at("", 55).Received, limit, func(e *history.Event) error {
+			got = append(got, fmt.Sprint(e.UID, " ", e.User, " ", e.Received.Sub(at("", 0).Received), " ", len(e.Raw) > 0))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(got)
+		return got
+	}
+	raw := fmt.Sprint(len(at("", 0).Raw) > 0)
+	if d := cmp.Diff([]string{"a ann 30s " + raw, "a bob 20s " + raw, "c ann 50s " + raw}, fresh(10)); d != "" {
+		t.Error(d)
+	}
+	if got := fresh(1); len(got) != 1 || got[0] != "c ann 50s "+raw {
+		t.Errorf("the newest one is %q", got)
+	}
+}

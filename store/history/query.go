@@ -132,7 +132,7 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	return s.each(ctx, q, " ORDER BY bucket DESC, server_time DESC LIMIT 1 BY uid", fn)
 }
 
-func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) (err error) {
+func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) error {
 	if q.Table == "" {
 		q.Table = Cot
 	}
@@ -150,6 +150,11 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 	if q.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}
+	return s.read(ctx, q.Table, sql, args, fn)
+}
+
+// read calls fn with each row of an answer.
+func (s *Store) read(ctx context.Context, table, sql string, args []any, fn func(*Event) error) error {
 	ctx, cancel := context.WithCancel(ctx) // the engine works for nobody else
 	defer cancel()
 	rows, err := s.db.Query(ctx, sql, args...)
@@ -161,7 +166,7 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 		_ = rows.Close() // what matters of it is in rows.Err
 	}()
 	for rows.Next() {
-		e := &Event{Table: q.Table}
+		e := &Event{Table: table}
 		if err := e.scan(rows); err != nil {
 			return fmt.Errorf("query history: %w", err)
 		}

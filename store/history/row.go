@@ -76,7 +76,10 @@ func (r *Row) Fill(e *Event) error {
 			*f.to = f.from
 		}
 	}
-	e.Groups, e.Dests, e.Flow = r.Groups, r.Dests, r.Flow
+	e.Groups, e.Dests = r.Groups, r.Dests
+	if len(r.Flow) > 0 {
+		e.Flow = r.Flow
+	}
 	return nil
 }
 

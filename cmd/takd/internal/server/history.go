@@ -22,6 +22,9 @@ import (
 // tapSize is how many events may be on their way from the loops to the history.
 const tapSize = 1 << 14
 
+// maxFlow is how many servers that an event has passed are recorded.
+const maxFlow = 16
+
 // archive records what passes in the history.
 type archive struct {
 	store  *history.Store
@@ -190,7 +193,10 @@ func row(ev *cot.Event, raw []byte, received time.Time) *history.Event {
 	e.Time = instant(ev.Time, e.Received)
 	e.Start, e.Stale = instant(ev.Start, e.Time), instant(ev.Stale, e.Time)
 	if bytes.HasPrefix(ev.Type, []byte("b-t-f")) {
-		e.Table, e.Room = history.Chat, string(ev.Chat.Room)
+		e.Table, e.Room, e.Text = history.Chat, string(ev.Chat.Room), remarks(raw)
+	}
+	for _, tag := range ev.FlowTags(maxFlow) {
+		e.Flow = append(e.Flow, string(tag))
 	}
 	return e
 }

@@ -15,6 +15,7 @@ import (
 	"takd/netcore"
 	"takd/store/auth"
 	"takd/store/contact"
+	"takd/store/history"
 )
 
 // sweepEvery is how often it is recorded who has left; a client that was there for
@@ -28,12 +29,12 @@ type people struct {
 	wait sync.WaitGroup
 
 	mu   sync.Mutex
-	last map[uint64]marti.Client // of the last sweep
-	seen uint64                  // Changes of the engine before that
+	last map[uint64]netcore.ClientInfo // of the last sweep
+	seen uint64                        // Changes of the engine before that
 }
 
 func newPeople(s *Server) *people {
-	return &people{s: s, done: make(chan struct{}), last: map[uint64]marti.Client{}}
+	return &people{s: s, done: make(chan struct{}), last: map[uint64]netcore.ClientInfo{}}
 }
 
 func (p *people) start(ctx context.Context) {
@@ -61,6 +62,7 @@ func (p *people) stop(ctx context.Context) error {
 	gone := make([]contact.Endpoint, 0, len(p.last))
 	for _, c := range p.last {
 		gone = append(gone, leaver(c))
+		p.s.record(c, disconnected, stopped, time.Now())
 	}
 	return p.s.contact.Left(ctx, slices.DeleteFunc(gone, func(e contact.Endpoint) bool { return e.UID == "" }))
 }
@@ -136,17 +138,22 @@ func (p *people) Settle(ctx context.Context) {
 		return
 	}
 	p.seen = changes
-	now, live, known := map[uint64]marti.Client{}, map[string]bool{}, map[string]bool{}
-	for _, c := range p.Clients() {
+	now, live, known := map[uint64]netcore.ClientInfo{}, map[string]bool{}, map[string]bool{}
+	for _, c := range p.s.engine.Clients() {
 		now[c.ID] = c
 		live[c.UID] = true
 		if c.UID != "" && p.last[c.ID].UID == "" {
 			known[c.User] = true
+			p.s.record(c, connected, "", c.Since)
 		}
 	}
 	var gone []contact.Endpoint
 	for id, c := range p.last {
-		if _, ok := now[id]; !ok && !live[c.UID] {
+		if _, ok := now[id]; ok {
+			continue
+		}
+		p.s.record(c, disconnected, "", time.Now())
+		if !live[c.UID] {
 			gone = append(gone, leaver(c))
 		}
 	}
@@ -179,7 +186,7 @@ func (p *people) Attach(ctx context.Context, who httpd.Principal, remote netip.A
 	return p.s.engine.Attach(ctx, netcore.Attached{Principal: netcore.Principal(now), Input: "websocket", Remote: remote, Conn: conn})
 }
 
-func leaver(c marti.Client) contact.Endpoint {
+func leaver(c netcore.ClientInfo) contact.Endpoint {
 	return contact.Endpoint{UID: c.UID, Callsign: c.Callsign, User: c.User, Team: c.Team, Role: c.Role, Groups: c.In, At: time.Now()}
 }
 
@@ -207,4 +214,23 @@ func (s *Server) live(ctx context.Context, p auth.Principal) (in, out []string, 
 	slices.Sort(in)
 	slices.Sort(out)
 	return slices.Compact(in), slices.Compact(out), errors.Join(errs...)
+}
+
+// What record says of a client, in the words of the official server.
+const (
+	connected    = "Connected"
+	disconnected = "Disconnected"
+)
+
+// record puts into the history that a client has come or gone. Who never said his
+// uid was nobody.
+func (s *Server) record(c netcore.ClientInfo, what, why string, at time.Time) {
+	if s.archive == nil || c.UID == "" {
+		return
+	}
+	s.archive.store.Record(&history.Event{
+		Table: history.Endpoints, Received: time.Now(), Time: at, Start: at, Stale: at, UID: c.UID, Callsign: c.Callsign, Type: what, How: why,
+		HAE: history.Unknown, CE: history.Unknown, LE: history.Unknown, Speed: history.Unknown, Course: history.Unknown,
+		Team: c.Team, Role: c.Role, Groups: c.In, User: c.User, Sender: c.UID, Source: c.Input,
+	})
 }

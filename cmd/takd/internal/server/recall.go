@@ -133,7 +133,10 @@ func imported(line []byte, ev *cot.Event) (*history.Event, error) {
 	}
 	var e *history.Event
 	if r.Table == history.Endpoints && r.Event == "" {
-		e = &history.Event{UID: r.UID, Type: r.Type, How: r.How, Time: r.Time, Start: r.Start, Stale: r.Stale, Lat: r.Lat, Lon: r.Lon}
+		e = &history.Event{
+			UID: r.UID, Callsign: r.Callsign, Type: r.Type, How: r.How, Time: r.Time, Start: r.Start, Stale: r.Stale, Lat: r.Lat, Lon: r.Lon,
+			HAE: history.Unknown, CE: history.Unknown, LE: history.Unknown, Speed: history.Unknown, Course: history.Unknown, Team: r.Team, Role: r.Role,
+		}
 	} else {
 		raw := []byte(r.Event)
 		if n, err := cot.Scan(raw, ev); err != nil {

@@ -304,7 +304,9 @@ func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context)
 	if err := s.engine.Start(); err != nil {
 		return nil, errors.Join(err, s.engine.Stop(ctx))
 	}
+	restorer := s.startRestorer(ctx)
 	return func(ctx context.Context) error {
+		restorer.stop()
 		s.twice.stop()
 		err := s.engine.Stop(ctx)
 		if s.feed != nil {
