@@ -22,14 +22,20 @@ type feed struct {
 // watch opens the feed with the certificate of a user.
 func (w *world) watch(cert tls.Certificate) *feed {
 	w.Helper()
+	return w.follow(cert, "live", map[string]any{"t": "hello"})
+}
+
+// follow opens the feed or a replay, which begins with hello.
+func (w *world) follow(cert tls.Certificate, route string, hello map[string]any) *feed {
+	w.Helper()
 	d := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}, HandshakeTimeout: patience}
-	c, resp, err := d.DialContext(w.Context(), "wss://"+w.srv.Status().Listeners["https"]+"/api/v1/live", http.Header{})
+	c, resp, err := d.DialContext(w.Context(), "wss://"+w.srv.Status().Listeners["https"]+"/api/v1/"+route, http.Header{})
 	if err != nil {
 		w.Fatal(err)
 	}
 	_ = resp.Body.Close()
 	f := &feed{done: make(chan struct{})}
-	if err := c.WriteJSON(map[string]any{"t": "hello"}); err != nil {
+	if err := c.WriteJSON(hello); err != nil {
 		w.Fatal(err)
 	}
 	go func() {

@@ -36,6 +36,43 @@ func (w *world) moving(n int) {
 	w.takd("history", "import", file)
 }
 
+// A replay on the map shows an area as it was, to the groups of who asks, now.
+func TestReplayOnTheMap(t *testing.T) {
+	t.Parallel()
+	w := record(t, []string{"user", "add", "ann", "--group", "Blue"}, []string{"user", "add", "eve", "--group", "Red"})
+	w.moving(5000)
+	ann, eve := w.certificate("ann"), w.certificate("eve")
+	hello := func(box ...float64) map[string]any {
+		m := map[string]any{"t": "replay", "since": "2024-02-01T10:00:10Z", "until": "2024-02-01T10:02:00Z", "rate": 600}
+		if len(box) > 0 {
+			m["box"] = box
+		}
+		return m
+	}
+	all, area, away, other := w.follow(ann, "replay", hello()), w.follow(ann, "replay", hello(1.5, 0.5, 2.5, 1.5)), w.follow(eve, "replay", hello()), w.follow(eve, "replay", hello(-3, -3, -2, -2))
+	for _, f := range []*feed{all, area, away, other} {
+		f.shows(w, `"t":"end"`)
+	}
+	for _, f := range []*feed{all, area} {
+		for i := range 5 {
+			f.shows(w, fmt.Sprintf(`"uid":"OLD-%d"`, i))
+		}
+	}
+	for _, f := range []*feed{away, other} {
+		if got := f.text.String(); strings.Contains(got, "OLD-") || strings.Contains(got, "Blue") {
+			t.Errorf("eve of Red sees %s", got)
+		}
+	}
+	w.takd("user", "disable", "ann")
+	for _, f := range []*feed{all, area} {
+		select {
+		case <-f.done:
+		case <-time.After(patience):
+			t.Fatal("who is disabled still watches")
+		}
+	}
+}
+
 // A replay sends each event once and in order, over pages, with the time of now, and
 // gaps scaled.
 func TestHistoryReplay(t *testing.T) {

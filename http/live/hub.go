@@ -74,6 +74,7 @@ type Hub struct {
 	access Access
 	log    *slog.Logger
 	epoch  uint32
+	most   int // tracks
 
 	mu     sync.RWMutex
 	clock  uint64
@@ -95,7 +96,7 @@ func NewHub(access Access, log *slog.Logger) *Hub {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Hub{
-		access: access, log: log, epoch: uint32(time.Now().UnixNano()>>20) | 1,
+		access: access, log: log, epoch: uint32(time.Now().UnixNano()>>20) | 1, most: maxTracks,
 		byUID: map[string][]int32{}, ofUser: map[string]int{}, open: map[*session]struct{}{}, parked: map[string]*parked{},
 	}
 }
@@ -160,7 +161,7 @@ func (h *Hub) add(e *Event) int32 {
 	case n > 0:
 		i = h.free[n-1]
 		h.free = h.free[:n-1]
-	case len(h.tracks) < maxTracks:
+	case len(h.tracks) < h.most:
 		i = int32(len(h.tracks))
 		h.tracks = append(h.tracks, track{})
 	default:

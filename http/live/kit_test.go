@@ -28,6 +28,7 @@ type site struct {
 	*testing.T
 
 	hub  *Hub
+	past Past
 	addr string
 
 	mu  sync.Mutex
@@ -36,9 +37,14 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{T: t, out: map[string][]string{"ann": {"Blue"}, "bob": {"Blue", "Green"}, "red": {"Red"}}}
+	return newSiteOf(t, nil)
+}
+
+func newSiteOf(t *testing.T, past Past) *site {
+	t.Helper()
+	s := &site{T: t, past: past, out: map[string][]string{"ann": {"Blue"}, "bob": {"Blue", "Green"}, "red": {"Red"}}}
 	s.hub = NewHub(s, nil)
-	server, err := httpd.New(httpd.Options{Auth: s, Routes: Routes(s.hub), Limits: httpd.Limits{Logins: 10_000}})
+	server, err := httpd.New(httpd.Options{Auth: s, Routes: Routes(s.hub, s.past), Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +120,11 @@ type page struct {
 
 func (s *site) dial(user string, header ...string) (*websocket.Conn, int) {
 	s.Helper()
+	return s.dialTo("live", user, header...)
+}
+
+func (s *site) dialTo(route, user string, header ...string) (*websocket.Conn, int) {
+	s.Helper()
 	h := http.Header{}
 	if user != "" {
 		h.Set("Cookie", "access_token="+user)
@@ -122,7 +133,7 @@ func (s *site) dial(user string, header ...string) (*websocket.Conn, int) {
 		h.Set(header[i], header[i+1])
 	}
 	d := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: patience}
-	c, resp, err := d.DialContext(s.Context(), "wss://"+s.addr+"/api/v1/live", h)
+	c, resp, err := d.DialContext(s.Context(), "wss://"+s.addr+"/api/v1/"+route, h)
 	status := 0
 	if resp != nil {
 		status = resp.StatusCode

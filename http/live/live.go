@@ -31,17 +31,23 @@ const (
 	breath = 50 * time.Millisecond // between two looks because of something that is gone
 )
 
-// Routes is the table of what there is to call.
-func Routes(h *Hub) []httpd.Route {
+// Routes is the table of what there is to call; past is nil where there is none.
+func Routes(h *Hub, past Past) []httpd.Route {
 	return []httpd.Route{{
 		Method: http.MethodGet, Path: "/api/v1/live", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serve,
 		Summary: "WebSocket: the tracks that the caller may see, as they move, in binary columns; for the map.",
+	}, {
+		Method: http.MethodGet, Path: "/api/v1/replay", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveReplay(past),
+		Summary: "WebSocket: what the caller may see of an area and a stretch of time, as it moved, at 1 to 600 times its pace; in the form of the live feed.",
 	}}
 }
 
 // message is what a page sends: first {"t":"hello"}, with key, epoch and seq of
 // the connection before where there was one; {"t":"ack","seq":N} for each seq;
 // {"t":"view","box":[west,south,east,north],"paused":false}.
+//
+// Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]};
+// then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
 type message struct {
 	Type   string    `json:"t"`
 	Key    string    `json:"key"`
@@ -49,6 +55,11 @@ type message struct {
 	Seq    uint32    `json:"seq"`
 	Box    []float64 `json:"box"`
 	Paused bool      `json:"paused"`
+
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	To    time.Time `json:"to,omitzero"`
+	Rate  float64   `json:"rate,omitzero"`
 }
 
 // welcome is what a page is told first. Where Resumed is false it forgets what it has.
@@ -86,13 +97,19 @@ func (h *Hub) serve(r *httpd.Request) error {
 func (h *Hub) enter(s *session) bool {
 	h.pages.Lock()
 	defer h.pages.Unlock()
-	n := 0
+	n, replays, own := 0, 0, 0
 	for o := range h.open {
 		if o.user == s.user {
 			n++
 		}
+		if o.replay {
+			replays++
+			if o.user == s.user {
+				own++
+			}
+		}
 	}
-	if len(h.open) >= maxSessions || n >= maxPages {
+	if len(h.open) >= maxSessions || n >= maxPages || s.replay && (replays >= maxReplays || own >= maxOfOne) {
 		return false
 	}
 	h.open[s] = struct{}{}

@@ -58,6 +58,7 @@ type session struct {
 	serial string
 	view   *box // nil: everything
 	paused bool
+	replay bool
 
 	woken chan struct{}
 	ask   atomic.Bool // what it may see may be something else

@@ -27,7 +27,8 @@ type Query struct {
 	Table    string // Cot when empty
 	UID      string
 	Callsign string
-	Type     string // prefix
+	Type     string   // prefix
+	Types    []string // one of these prefixes
 	User     string
 	Mission  string
 	Room     string
@@ -37,6 +38,7 @@ type Query struct {
 	Box      *Box
 	Viewer   *Viewer // nil: an operator, who sees everything
 	Newest   bool    // newest first
+	Lean     bool    // without the events themselves, but for those that delete
 	Limit    int     // 0: all
 }
 
@@ -59,6 +61,13 @@ func (q Query) where() (sql string, args []any, err error) {
 	}
 	if q.Type != "" {
 		add("startsWith(type, ?)", q.Type)
+	}
+	if len(q.Types) > 0 {
+		or, values := make([]string, 0, len(q.Types)), make([]any, 0, len(q.Types))
+		for _, t := range q.Types {
+			or, values = append(or, "startsWith(type, ?)"), append(values, t)
+		}
+		add("("+strings.Join(or, " OR ")+")", values...)
 	}
 	// The bucket leads the order of the table.
 	if !q.Since.IsZero() {
@@ -146,7 +155,11 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	sql := "SELECT " + fetched + " FROM " + q.Table + " WHERE " + where + order
+	columns := fetched
+	if q.Lean {
+		columns = strings.TrimSuffix(fetched, "event") + "if(startsWith(type, 't-x-d-d'), event, '')"
+	}
+	sql := "SELECT " + columns + " FROM " + q.Table + " WHERE " + where + order
 	if q.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}
