@@ -19,7 +19,8 @@ import (
 func TestPageInChromium(t *testing.T) {
 	t.Parallel()
 	builtPage(t)
-	w := start(t)
+	w := record(t)
+	w.aged(0, 3, 9, 20, 40)
 	secret := w.secretFile("a good password")
 	w.takd("user", "add", "root", "--role", "admin", "--group", "Blue", "--password-file", secret)
 	w.takd("user", "add", "red", "--group", "Red", "--password-file", secret)
@@ -52,6 +53,7 @@ func TestPageInChromium(t *testing.T) {
 
 	keys := t.TempDir()
 	w.takd("cert", "issue", "bob", "--ecdsa", "--out", keys)
+	w.takd("package", "bob", "--host", "localhost", "--out", filepath.Join(keys, "plans.zip"))
 	addr := func(name string) string {
 		_, port, err := net.SplitHostPort(w.srv.Status().Listeners[name])
 		if err != nil {
@@ -61,7 +63,7 @@ func TestPageInChromium(t *testing.T) {
 	}
 	site, err := json.Marshal(map[string]string{
 		"enroll": addr("enroll"), "api": addr("https"), "password": "a good password",
-		"cert": filepath.Join(keys, "bob.pem"), "key": filepath.Join(keys, "bob.key"),
+		"cert": filepath.Join(keys, "bob.pem"), "key": filepath.Join(keys, "bob.key"), "zip": filepath.Join(keys, "plans.zip"),
 	})
 	if err != nil {
 		t.Fatal(err)

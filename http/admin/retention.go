@@ -12,6 +12,7 @@ import (
 
 	"takd/http/httpd"
 	"takd/store/blob"
+	"takd/store/history"
 	"takd/store/retain"
 )
 
@@ -31,6 +32,7 @@ func (a *api) retention() []httpd.Route {
 		httpd.Route{Method: "PUT", Path: old + "/resource/{name}/expiry/{time}", Summary: "Have files with this hash or uid end at a time in Unix seconds; -1 is never.", Handler: a.resourceExpiry},
 		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "What is kept for how long, the next run and the last ones.", Handler: a.showRetention},
 		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change policies (seconds by class, null for ever), the schedule, or how many bytes of the disk are kept free.", Handler: a.changeRetention},
+		httpd.Route{Method: "GET", Path: "/api/admin/retention/partitions", Summary: "The partitions of the history with their classes, rows, bytes, and the time after which they may go.", Handler: a.partitions},
 		httpd.Route{Method: "POST", Path: "/api/admin/retention/run", Summary: "Remove what is too old now; with dry_run=true only tell what that is.", Query: []string{"dry_run"}, Handler: a.runRetention},
 	)
 }
@@ -258,6 +260,20 @@ func (a *api) changeRetention(r *httpd.Request) error {
 	}
 	a.audit(r, "retention set", string(text))
 	return a.showRetention(r)
+}
+
+func (a *api) partitions(r *httpd.Request) error {
+	s, err := a.service()
+	if err != nil {
+		return err
+	}
+	all, err := s.Partitions(r.Context())
+	if errors.Is(err, history.ErrUnavailable) {
+		return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "the history is not available now"}
+	} else if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, all)
 }
 
 // runLimit bounds a run that a caller waits for.

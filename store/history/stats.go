@@ -15,6 +15,9 @@ type Partition struct {
 	Bytes uint64    `json:"bytes"`
 	From  time.Time `json:"from"` // of its oldest event
 	To    time.Time `json:"to"`   // of its newest event
+	// End is when it holds no more events: it goes when this is longer ago than its
+	// class is kept. Zero for a partition that never goes.
+	End time.Time `json:"end,omitzero"`
 }
 
 // TableStats is how much a table holds.
@@ -135,6 +138,7 @@ func (s *Store) table(ctx context.Context, name string) (t TableStats, err error
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		p.Bytes = sizes[p.ID]
+		p.End, _ = partitionEnd(p.ID)
 		t.Rows += p.Rows
 		t.Bytes += p.Bytes
 	}

@@ -1,4 +1,5 @@
 // A real browser uses takd's page as an operator does.
+import { readFile } from 'node:fs/promises';
 import { end, open, shot, site, step, until } from './kit.mjs';
 
 const login = async (page, user, password) => {
@@ -12,7 +13,7 @@ const goto = async (page, path) => {
 };
 const row = (page, name) => page.locator('.rows .row').filter({ has: page.getByText(name, { exact: true }) });
 
-const root = await open(site.enroll, { expect: ['status of 401'] });
+const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'] });
 await step('a wrong password is refused', async () => {
   await shot(root, 'login');
   await login(root, 'root', 'wrong');
@@ -134,6 +135,52 @@ await step('audit and about', async () => {
   await goto(root, 'about');
   await root.locator('dd', { hasText: 'running' }).first().waitFor();
   await shot(root, 'about');
+});
+await step('retention', async () => {
+  await goto(root, 'retention');
+  const gone = root.locator('tr.gone');
+  await root.locator('.parts .tag').nth(4).waitFor();
+  if ((await gone.count()) !== 0) throw new Error('something goes without a policy');
+  await root.fill('input[name=days-cot]', '14');
+  await until('two go, before saving', async () => (await gone.count()) === 2);
+  await root.fill('input[name=schedule]', '0 0 3 * * *');
+  await shot(root, 'retention');
+  await root.click('#main button.primary');
+  await until('saved', async () => (await root.innerText('.said')).includes('Saved'));
+  await root.click('button[name=dry]');
+  await until('dry run', async () => (await root.innerText('.said')).includes('Would remove 2 partitions'));
+  root.once('dialog', (d) => d.accept());
+  await root.click('button[name=run]');
+  await until('run', async () => (await root.innerText('.said')).includes('Removed 2 partitions'));
+  await until('partitions', async () => (await gone.count()) === 0);
+  await root.locator('td', { hasText: '2 partitions, 2 rows' }).waitFor();
+  await shot(root, 'retention-run');
+});
+const download = async (page, where) => {
+  const [file] = await Promise.all([page.waitForEvent('download'), where.getByRole('link', { name: 'Download' }).click()]);
+  return readFile(await file.path());
+};
+await step('data packages', async () => {
+  await goto(root, 'packages');
+  await root.setInputFiles('input[type=file]', { name: 'cut.zip', mimeType: 'application/zip', buffer: Buffer.from('PK\x03\x04cut off') });
+  await root.locator('.error', { hasText: 'cut off' }).waitFor();
+  const zip = await readFile(site.zip);
+  await root.setInputFiles('input[type=file]', { name: 'plans <b>.zip', mimeType: 'application/zip', buffer: zip });
+  const plans = root.locator('tr', { hasText: 'plans <b>' });
+  await plans.waitFor();
+  await shot(root, 'packages');
+  if (!(await download(root, plans)).equals(zip)) throw new Error('other bytes came back');
+  root.once('dialog', (d) => d.accept());
+  await plans.getByRole('button').click();
+  await plans.waitFor({ state: 'detached' });
+});
+await step('a backup', async () => {
+  await goto(root, 'backup');
+  await root.click('#main button.primary');
+  const made = root.locator('tr', { hasText: 'encrypted' });
+  await made.waitFor();
+  await shot(root, 'backup');
+  if ((await download(root, made)).length < 1000) throw new Error('an empty backup');
 });
 await step('who sees whom', async () => {
   await goto(root, 'reach');

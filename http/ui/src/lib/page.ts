@@ -7,6 +7,7 @@ export interface Page {
   title: Key;
   icon: string; // path data in a box of 24
   order: number;
+  section?: Key; // a heading above it in the menu: this page and those after it
   admin?: boolean; // for administrators alone
   key?: string; // "g" and this opens it
   load: () => Promise<{ default: Component }>;
