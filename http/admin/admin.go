@@ -14,12 +14,14 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"takd/http/httpd"
 	"takd/store/auth"
 	"takd/store/backup"
 	"takd/store/blob"
+	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
@@ -42,18 +44,23 @@ type Deps struct {
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
 	Retention func() *retain.Service
+	History   *history.Store  // nil where the server keeps none
 	Status    func() any      // of the server
 	Metrics   func(io.Writer) // of the server, as Prometheus text
 	Log       *slog.Logger
 }
 
-type api struct{ Deps }
+type api struct {
+	Deps
+
+	exporting atomic.Int32
+}
 
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
-	a := &api{d}
+	a := &api{Deps: d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.backups(), a.repeater())
+		a.retention(), a.history(), a.backups(), a.repeater())
 }
 
 // on completes the rows of one chapter.
