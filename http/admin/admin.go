@@ -14,12 +14,14 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"takd/http/httpd"
 	"takd/store/auth"
 	"takd/store/backup"
 	"takd/store/blob"
+	"takd/store/history"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
@@ -44,18 +46,23 @@ type Deps struct {
 	Retention func() *retain.Service
 	Refusals  func() []Refusal // the newest first
 	Diagnose  Diagnose
+	History   *history.Store  // nil where the server keeps none
 	Status    func() any      // of the server
 	Metrics   func(io.Writer) // of the server, as Prometheus text
 	Log       *slog.Logger
 }
 
-type api struct{ Deps }
+type api struct {
+	Deps
+
+	exporting atomic.Int32
+}
 
 // Routes is the table of what there is to call: for administrators alone.
 func Routes(d Deps) []httpd.Route {
-	a := &api{d}
+	a := &api{Deps: d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.backups(), a.repeater(), a.diag())
+		a.retention(), a.history(), a.backups(), a.repeater(), a.diag())
 }
 
 // on completes the rows of one chapter.

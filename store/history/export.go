@@ -19,24 +19,45 @@ const exported = "server_time, time, start, stale, uid, callsign, type, how, lat
 // Parquet has the embedded engine write what q asks for to a file, which must not
 // exist. A database elsewhere cannot write here: ErrInvalid.
 func (s *Store) Parquet(ctx context.Context, q Query, file string) (rows uint64, size int64, err error) {
+	err = s.parquet(ctx, q, func(made string, n uint64) error {
+		rows = n
+		size, err = copyNew(made, file)
+		return err
+	})
+	return rows, size, err
+}
+
+// ParquetFile is Parquet to a file that has no name any more: it is gone when it
+// is closed.
+func (s *Store) ParquetFile(ctx context.Context, q Query) (f *os.File, err error) {
+	err = s.parquet(ctx, q, func(made string, _ uint64) error {
+		f, err = os.Open(made)
+		return err
+	})
+	return f, err
+}
+
+// parquet calls fn with the name of a file, which is removed afterwards, and how
+// many rows are in it.
+func (s *Store) parquet(ctx context.Context, q Query, fn func(made string, rows uint64) error) error {
 	if s.rec == nil {
-		return 0, 0, ErrOff
+		return ErrOff
 	}
 	if s.engine == nil {
-		return 0, 0, fmt.Errorf("%w: only the embedded engine writes Parquet files here", ErrInvalid)
+		return fmt.Errorf("%w: only the embedded engine writes Parquet files here", ErrInvalid)
 	}
 	if q.Table == "" {
 		q.Table = Cot
 	}
 	if !known(q.Table) || q.Limit < 0 {
-		return 0, 0, fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
+		return fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
 	}
 	where, args, err := q.where()
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	if err := s.prepare(ctx); err != nil {
-		return 0, 0, err
+		return err
 	}
 	// The names of columns in WHERE are the table's, not those of the file.
 	inner := "(SELECT * , time, start, stale FROM " + q.Table + " WHERE " + where + " ORDER BY bucket, server_time, uid"
@@ -45,19 +66,19 @@ func (s *Store) Parquet(ctx context.Context, q Query, file string) (rows uint64,
 	}
 	tmp, err := os.MkdirTemp(s.opts.Dir, "export-") // a name that means nothing to the engine
 	if err != nil {
-		return 0, 0, fmt.Errorf("export history: %w", err)
+		return fmt.Errorf("export history: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	made := filepath.Join(tmp, "out.parquet")
 	name := literal.Replace(made)
 	if err := s.db.Exec(ctx, "INSERT INTO FUNCTION file('"+name+"', 'Parquet') SELECT "+exported+" FROM "+inner+")", args...); err != nil {
-		return 0, 0, fmt.Errorf("export history: %w", err)
+		return fmt.Errorf("export history: %w", err)
 	}
+	var rows uint64
 	if err := s.db.QueryRow(ctx, "SELECT count() FROM file('"+name+"', 'Parquet')").Scan(&rows); err != nil {
-		return 0, 0, fmt.Errorf("export history: %w", err)
+		return fmt.Errorf("export history: %w", err)
 	}
-	size, err = copyNew(made, file)
-	return rows, size, err
+	return fn(made, rows)
 }
 
 // copyNew copies a file to one that must not exist.

@@ -129,9 +129,9 @@ const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type
 // Query calls fn with each event that is asked for, in order of receipt, as they
 // come; an error of fn ends it and is returned.
 func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error {
-	order := " ORDER BY bucket, server_time, uid"
+	order := " ORDER BY bucket, server_time, uid, type, batch"
 	if q.Newest {
-		order = " ORDER BY bucket DESC, server_time DESC, uid DESC"
+		order = " ORDER BY bucket DESC, server_time DESC, uid DESC, type DESC, batch DESC"
 	}
 	return s.each(ctx, q, order, fn)
 }

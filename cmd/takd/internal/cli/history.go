@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -288,17 +287,22 @@ func (c *historyExportCmd) Run(a *app) error {
 		_, err := buffered.Write(append(line, '\n'))
 		return err
 	}
-	table := csv.NewWriter(buffered)
+	table := history.NewCSV(buffered)
 	if c.Format == "csv" {
-		write = func(line []byte) error { return writeCSV(table, line, n == 0) }
+		write = func(line []byte) error {
+			var r history.Row
+			if err := json.Unmarshal(line, &r); err != nil {
+				return err
+			}
+			return table.Write(&r)
+		}
 	}
 	err = a.each(q, func(line []byte) error {
 		err := write(line)
 		n++
 		return err
 	})
-	table.Flush()
-	if err := errors.Join(err, table.Error(), buffered.Flush()); err != nil || c.Out == "-" {
+	if err := errors.Join(err, table.Flush(), buffered.Flush()); err != nil || c.Out == "-" {
 		return err
 	}
 	return a.say(map[string]any{"file": c.Out, "rows": n}, "%d events written to %s\n", n, c.Out)
@@ -314,28 +318,4 @@ func (c *historyExportCmd) parquet(a *app, q control.Query) error {
 		return err
 	}
 	return a.say(w, "%d events written to %s\n", w.Rows, w.File)
-}
-
-// writeCSV writes one row, and the names of the columns before the first.
-func writeCSV(out *csv.Writer, line []byte, head bool) error {
-	var r history.Row
-	if err := json.Unmarshal(line, &r); err != nil {
-		return err
-	}
-	if head {
-		if err := out.Write(strings.Fields("server_time time start stale uid callsign type how lat lon hae speed course team role groups user source mission room event")); err != nil {
-			return err
-		}
-	}
-	number := func(v *float64) string {
-		if v == nil {
-			return ""
-		}
-		return strconv.FormatFloat(*v, 'f', -1, 64)
-	}
-	at := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-	return out.Write([]string{
-		at(r.ServerTime), at(r.Time), at(r.Start), at(r.Stale), r.UID, r.Callsign, r.Type, r.How, number(&r.Lat), number(&r.Lon),
-		number(r.HAE), number(r.Speed), number(r.Course), r.Team, r.Role, strings.Join(r.Groups, ";"), r.User, r.Source, r.Mission, r.Room, r.Event,
-	})
 }

@@ -1,0 +1,89 @@
+package history_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"takd/store/history"
+)
+
+// How many rows the figures are measured with. They are a day of reports every
+// five seconds, of as many tracks as that takes.
+var figureRows = flag.Int("history.rows", 200_000, "rows of BenchmarkFigures")
+
+const reportsOfADay = 24 * 3600 / 5
+
+// The figures of the history in one go; -history.rows=50000000 is a large day:
+//
+//	go test ./store/history -run '^$' -bench Figures -benchtime 1x -timeout 0 -history.rows 50000000
+//
+// rows/s is measured after the first tenth, with the making of the events on the
+// same machine; make-us/row tells what that takes. Questions are the best of three;
+// the drop is that of the older day, with the look at what there is. An insert holds
+// rows of one hour, so few rows make small inserts: figures are those of millions.
+func BenchmarkFigures(b *testing.B) {
+	for b.Loop() {
+		figures(b, *figureRows)
+	}
+}
+
+func figures(b *testing.B, rows int) {
+	b.Helper()
+	run := must(os.MkdirTemp("", "takd"))
+	defer func() { _ = os.RemoveAll(run) }()
+	s := must(history.Open(history.Options{Command: self, Dir: b.TempDir(), Socket: filepath.Join(run, "s")}))
+	defer func() { _ = s.Close(b.Context()) }()
+	if err := s.Wait(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	tracks := max(10, rows/reportsOfADay)
+	began, sample := time.Now(), newTraffic(tracks)
+	for range 20_000 {
+		sample.next()
+	}
+	b.ReportMetric(time.Since(began).Seconds()*1e6/20_000, "make-us/row")
+
+	f, warm := newTraffic(tracks), rows/10
+	var first *history.Event
+	for i := range rows {
+		e := f.next()
+		if i == 0 {
+			copied := *e
+			first = &copied
+		}
+		if i == warm {
+			if err := s.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			began = time.Now()
+		}
+		push(s, []*history.Event{e})
+	}
+	if err := s.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(rows-warm)/time.Since(began).Seconds(), "rows/s")
+	st := must(s.Stats(b.Context()))
+	if st.Rows != uint64(rows) {
+		b.Fatalf("%d rows of %d", st.Rows, rows)
+	}
+	b.ReportMetric(float64(st.Bytes)/float64(st.Rows), "B/row")
+	b.ReportMetric(float64(st.Child.Memory>>20), "MiB")
+
+	end := noon.Add(time.Duration(rows/tracks) * 5 * time.Second)
+	hour := end.Add(-90 * time.Minute)
+	ask(b, s, "uid-24h", history.Query{UID: first.UID, Since: end.Add(-24 * time.Hour)})
+	ask(b, s, "track-24h", history.Query{UID: first.UID, Since: end.Add(-24 * time.Hour), Lean: true})
+	ask(b, s, "box-20km-1h", history.Query{Box: &history.Box{South: 48, West: 11, North: 48.18, East: 11.27}, Since: hour, Until: hour.Add(time.Hour)})
+	ask(b, s, "replay-page", history.Query{Types: []string{"a-"}, Since: hour, Until: hour.Add(10 * time.Minute), Limit: 8192, Lean: true})
+
+	began = time.Now()
+	dropped := must(s.DropOldest(b.Context(), []string{history.Cot}))
+	b.ReportMetric(time.Since(began).Seconds()*1000, "drop-ms")
+	for _, d := range dropped {
+		b.ReportMetric(float64(d.Rows), "drop-rows")
+	}
+}
