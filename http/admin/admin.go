@@ -20,6 +20,7 @@ import (
 	"takd/store/auth"
 	"takd/store/backup"
 	"takd/store/blob"
+	"takd/store/injector"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
@@ -42,6 +43,7 @@ type Deps struct {
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
 	Retention func() *retain.Service
+	Injectors *injector.Store
 	Refusals  func() []Refusal // the newest first
 	Diagnose  Diagnose
 	Status    func() any      // of the server
@@ -55,7 +57,7 @@ type api struct{ Deps }
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.backups(), a.repeater(), a.diag())
+		a.retention(), a.backups(), a.repeater(), a.diag(), a.injectors())
 }
 
 // on completes the rows of one chapter.
