@@ -34,8 +34,9 @@ func Routes(d Deps) []httpd.Route {
 		{Method: "GET", Path: "/Marti/api/sync/sequence/{key}", Role: httpd.Writer, Summary: "The next number of a counter.", Handler: a.next},
 
 		{Method: "GET", Path: "/Marti/api/iconseturl/{uid}", Role: httpd.User, Summary: "Icons of a set: none.", Handler: none("java.lang.String")},
-		{Method: "GET", Path: "/Marti/api/maplayers/all", Role: httpd.User, Summary: "Map layers: none.", Handler: none("MapLayer")},
+		{Method: "GET", Path: "/Marti/api/excheck/checklist/active", Role: httpd.User, Summary: "Checklists under way: none.", Query: []string{"clientUid"}, Handler: noChecklists},
 	}
+	routes = append(routes, a.layers()...)
 	for i := range routes {
 		routes[i].Tag, routes[i].Faces = "Plugins", httpd.Everyday
 	}
@@ -44,6 +45,11 @@ func Routes(d Deps) []httpd.Route {
 
 func none(kind string) httpd.Handler {
 	return func(r *httpd.Request) error { return r.Envelope(kind, []string{}) }
+}
+
+func noChecklists(r *httpd.Request) error {
+	r.Reply(http.StatusOK, "application/xml", []byte(`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><checklists/>`))
+	return nil
 }
 
 func (a *api) uids(r *httpd.Request) error {
