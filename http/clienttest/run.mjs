@@ -170,6 +170,17 @@ await step('repeater', async () => {
     await admin.Repeater.delete('nobody');
 });
 
+await step('an export of tracks', async () => {
+    const hour = 3_600_000;
+    const span = { startTime: new Date(Date.now() - hour).toISOString(), endTime: new Date(Date.now() + hour).toISOString(), groups: ['Blue'] };
+    await until('track of ' + site.other, async () => {
+        const parts = [];
+        for await (const part of await api.Export.export({ ...span, format: 'kml' })) parts.push(Buffer.from(part));
+        const text = Buffer.concat(parts).toString();
+        return text.includes('<kml') && text.includes(site.callsign);
+    });
+});
+
 await step('icon sets', async () => fits(TAKList_Iconsets, await api.Iconsets.list()));
 
 await step('the profile of a device', async () => {
