@@ -13,7 +13,7 @@ func TestMapLayers(t *testing.T) {
 	var made struct {
 		Type string `json:"type"`
 		Data struct {
-			UID, Name, URL, CreatorUid string
+			UID, Name, URL, CreatorUID string
 			MinZoom                    int
 		} `json:"data"`
 	}
@@ -21,7 +21,7 @@ func TestMapLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	uid := made.Data.UID
-	if made.Type != "MapLayer" || len(uid) != 36 || made.Data.MinZoom != 3 || made.Data.CreatorUid != "ann" {
+	if made.Type != "MapLayer" || len(uid) != 36 || made.Data.MinZoom != 3 || made.Data.CreatorUID != "ann" {
 		t.Errorf("%+v", made)
 	}
 	for _, path := range []string{"/all", "/" + uid} {
