@@ -60,6 +60,8 @@ type Engine struct {
 	quiet     throttle  // of log lines that strangers can cause
 	refusals  refusals
 
+	injections atomic.Pointer[map[string]string] // nil for none, which costs a look
+
 	ctx      context.Context //nolint:containedctx // ends with the engine: handshakes under way need it
 	cancel   context.CancelFunc
 	wait     sync.WaitGroup

@@ -319,8 +319,7 @@ func (l *loop) datagram(err error, origin *msg.Origin, groups []uint64, p *packe
 	p.known.Learn(ev.UID)
 	m := msg.Get()
 	defer m.Release()
-	l.splice.Limit = o.MaxEvent
-	if err := m.Encode(ev, &l.splice); err != nil {
+	if err := l.encode(m, ev, ""); err != nil {
 		l.stats.dropped[session.Malformed].Add(1)
 		return
 	}

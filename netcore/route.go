@@ -21,8 +21,7 @@ func (l *loop) publish(c *client, ev *cot.Event, sa bool) {
 	}
 	m := msg.Get()
 	defer m.Release()
-	l.splice.Limit = l.e.opts.Load().MaxEvent
-	if err := m.Encode(ev, &l.splice); err != nil {
+	if err := l.encode(m, ev, c.UID()); err != nil {
 		l.drop(c, session.Malformed)
 		return
 	}

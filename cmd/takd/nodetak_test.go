@@ -22,7 +22,7 @@ func TestNodeTak(t *testing.T) {
 			t.Fatalf("node-tak cannot be installed; Node and npm are needed: %v\n%s", err, out)
 		}
 	}
-	w := start(t)
+	w := record(t)
 	w.takd("user", "add", "cloud", "--group", "Blue", "--password-file", w.secretFile("cloud's password"))
 	w.takd("user", "add", "root", "--role", "admin", "--password-file", w.secretFile("root's password"))
 	w.takd("user", "add", "alice", "--group", "Blue")
@@ -36,7 +36,7 @@ func TestNodeTak(t *testing.T) {
 	}
 	site, err := json.Marshal(map[string]string{
 		"enroll": addr("https", "enroll"), "api": addr("https", "https"), "stream": addr("ssl", "tls"), "user": "cloud", "password": "cloud's password",
-		"admin": "root", "adminPassword": "root's password", "other": "UID-alice",
+		"admin": "root", "adminPassword": "root's password", "other": "UID-alice", "callsign": "CS-alice",
 	})
 	if err != nil {
 		t.Fatal(err)

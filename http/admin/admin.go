@@ -22,6 +22,7 @@ import (
 	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/history"
+	"takd/store/injector"
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
@@ -44,6 +45,7 @@ type Deps struct {
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
 	Retention func() *retain.Service
+	Injectors *injector.Store
 	Refusals  func() []Refusal // the newest first
 	Diagnose  Diagnose
 	History   *history.Store  // nil where the server keeps none
@@ -62,7 +64,7 @@ type api struct {
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.history(), a.backups(), a.repeater(), a.diag())
+		a.retention(), a.history(), a.backups(), a.repeater(), a.diag(), a.injectors())
 }
 
 // on completes the rows of one chapter.

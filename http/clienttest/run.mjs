@@ -12,6 +12,9 @@ import TAKAPI from '@tak-ps/node-tak/lib/api';
 import { TAKItem_Certificate, TAKList_Certificate } from '@tak-ps/node-tak/lib/api/certificate';
 import { Contact } from '@tak-ps/node-tak/lib/api/contacts';
 import { TAKList_Group } from '@tak-ps/node-tak/lib/api/groups';
+import { TAKList_Iconsets } from '@tak-ps/node-tak/lib/api/iconsets';
+import { TAKList_Injector } from '@tak-ps/node-tak/lib/api/injectors';
+import { TAKList_Repeater } from '@tak-ps/node-tak/lib/api/repeater';
 import { TAKList_Subscription } from '@tak-ps/node-tak/lib/api/subscriptions';
 import { Type } from '@sinclair/typebox';
 
@@ -148,6 +151,41 @@ const hash = await step('certificates of a user', async () => {
     assert.equal((await admin.Certificate.download(data[0].hash)).replace(/\s/g, ''), own.cert.replace(/\s/g, ''));
     for (const list of ['listRevoked', 'listReplaced', 'listExpired']) fits(TAKList_Certificate, await admin.Certificate[list]());
     return data[0].hash;
+});
+
+await step('injectors', async () => {
+    const note = { uid: site.other, toInject: '<note text="by node-tak"/>' };
+    assert.deepEqual(fits(TAKList_Injector, await admin.Injectors.create(note)).data, [note]);
+    assert.deepEqual(fits(TAKList_Injector, await admin.Injectors.get(site.other)).data, [note]);
+    assert.deepEqual(fits(TAKList_Injector, await admin.Injectors.list()).data, [note]);
+    assert.deepEqual(fits(TAKList_Injector, await admin.Injectors.delete(note)).data, []);
+    await assert.rejects(admin.Injectors.create({ ...note, toInject: '</detail></event>' }));
+});
+
+await step('repeater', async () => {
+    assert.deepEqual(fits(TAKList_Repeater, await admin.Repeater.list()).data, []);
+    const { data: period } = await admin.Repeater.period(); // as the official server has it, whatever its type says
+    assert.equal(typeof period, 'number');
+    await admin.Repeater.period(period);
+    await admin.Repeater.delete('nobody');
+});
+
+await step('an export of tracks', async () => {
+    const hour = 3_600_000;
+    const span = { startTime: new Date(Date.now() - hour).toISOString(), endTime: new Date(Date.now() + hour).toISOString(), groups: ['Blue'] };
+    await until('track of ' + site.other, async () => {
+        const parts = [];
+        for await (const part of await api.Export.export({ ...span, format: 'kml' })) parts.push(Buffer.from(part));
+        const text = Buffer.concat(parts).toString();
+        return text.includes('<kml') && text.includes(site.callsign);
+    });
+});
+
+await step('icon sets', async () => fits(TAKList_Iconsets, await api.Iconsets.list()));
+
+await step('the profile of a device', async () => {
+    const pack = await api.Profile.connection({ syncSecago: -1, clientUid: 'ANDROID-CloudTAK-' + user });
+    assert.ok(pack !== null && pack !== undefined);
 });
 
 await step('the user is no administrator', () => assert.rejects(login.Certificate.list(), /Access is denied/));

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"takd/http/httpd"
@@ -24,7 +25,7 @@ type api struct{ Deps }
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
 	const at = "/Marti/api/properties"
-	routes := []httpd.Route{
+	routes := slices.Concat(a.layers(), []httpd.Route{
 		{Method: "GET", Path: at + "/uids", Role: httpd.User, Summary: "Uids that have properties.", Handler: a.uids},
 		{Method: "GET", Path: at + "/{uid}/all", Role: httpd.User, Summary: "Properties of a uid: lists of values by key.", Handler: a.all},
 		{Method: "GET", Path: at + "/{uid}/{key}", Role: httpd.User, Summary: "Values of a property.", Handler: a.one},
@@ -34,8 +35,8 @@ func Routes(d Deps) []httpd.Route {
 		{Method: "GET", Path: "/Marti/api/sync/sequence/{key}", Role: httpd.Writer, Summary: "The next number of a counter.", Handler: a.next},
 
 		{Method: "GET", Path: "/Marti/api/iconseturl/{uid}", Role: httpd.User, Summary: "Icons of a set: none.", Handler: none("java.lang.String")},
-		{Method: "GET", Path: "/Marti/api/maplayers/all", Role: httpd.User, Summary: "Map layers: none.", Handler: none("MapLayer")},
-	}
+		{Method: "GET", Path: "/Marti/api/excheck/checklist/active", Role: httpd.User, Summary: "Checklists under way: none.", Query: []string{"clientUid"}, Handler: noChecklists},
+	})
 	for i := range routes {
 		routes[i].Tag, routes[i].Faces = "Plugins", httpd.Everyday
 	}
@@ -44,6 +45,11 @@ func Routes(d Deps) []httpd.Route {
 
 func none(kind string) httpd.Handler {
 	return func(r *httpd.Request) error { return r.Envelope(kind, []string{}) }
+}
+
+func noChecklists(r *httpd.Request) error {
+	r.Reply(http.StatusOK, "application/xml", []byte(`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><checklists/>`))
+	return nil
 }
 
 func (a *api) uids(r *httpd.Request) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 )
@@ -45,6 +46,8 @@ type Query struct {
 	OldestFirst bool
 	Limit       int // 0: all
 	Offset      int
+
+	rare bool // the index of names is to be used
 }
 
 // Box is an area, in degrees.
@@ -53,6 +56,9 @@ type Box struct{ South, West, North, East float64 }
 // Find returns what v may see, the newest first.
 func (s *Store) Find(ctx context.Context, v Viewer, q Query) ([]File, error) {
 	files := []File{}
+	if err := s.look(ctx, &q); err != nil {
+		return nil, fmt.Errorf("find files: %w", err)
+	}
 	sel := s.where(s.db.NewSelect().Model(&files), v, q)
 	if q.OldestFirst {
 		sel = sel.Order("file.submitted_at", "file.id")
@@ -89,6 +95,9 @@ func (s *Store) First(ctx context.Context, v Viewer, q Query) (File, error) {
 
 // Count is how many Find would return.
 func (s *Store) Count(ctx context.Context, v Viewer, q Query) (int, error) {
+	if err := s.look(ctx, &q); err != nil {
+		return 0, fmt.Errorf("count files: %w", err)
+	}
 	n, err := s.where(s.db.NewSelect().Model((*File)(nil)), v, q).Count(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count files: %w", err)
@@ -111,8 +120,14 @@ func (s *Store) where(sel *bun.SelectQuery, v Viewer, q Query) *bun.SelectQuery 
 	if len(q.IDs) > 0 {
 		sel = sel.Where("file.id IN (?)", bun.List(q.IDs))
 	}
-	if q.Name != "" {
-		sel = sel.Where(`LOWER(file.name) LIKE ? ESCAPE '\'`, "%"+likely.Replace(strings.ToLower(q.Name))+"%")
+	switch {
+	case q.Name == "":
+	case strings.ContainsRune(q.Name, 0): // as no name does
+		sel = sel.Where("1 = 0")
+	case q.rare:
+		sel = sel.Where("file.id IN (SELECT rowid FROM file_names WHERE file_names MATCH ?)", phrase(q.Name))
+	default:
+		sel = sel.Where(`LOWER(file.name) LIKE ? ESCAPE '\'`, "%"+likely.Replace(strings.Map(lower, q.Name))+"%")
 	}
 	if !q.Since.IsZero() {
 		sel = sel.Where("file.submitted_at >= ?", q.Since.UnixMilli())
@@ -148,6 +163,34 @@ func (s *Store) where(sel *bun.SelectQuery, v Viewer, q Query) *bun.SelectQuery 
 		sel = sel.Where("("+own+" OR EXISTS (SELECT 1 FROM file_groups AS g WHERE g.file_id = file.id AND g.group_name IN (?)))", v.User, v.User, bun.List(v.Groups))
 	}
 	return sel
+}
+
+const (
+	trigram = 3   // letters that the index of names needs
+	rare    = 500 // names with a part that is looked up there
+)
+
+// look finds out whether few files have the name's part: then the index finds them,
+// and else the newest of many are soon found without it.
+func (s *Store) look(ctx context.Context, q *Query) error {
+	if utf8.RuneCountInString(q.Name) < trigram || strings.ContainsRune(q.Name, 0) {
+		return nil
+	}
+	var n int
+	err := s.db.NewRaw("SELECT COUNT(*) FROM (SELECT rowid FROM file_names WHERE file_names MATCH ? LIMIT ?)", phrase(q.Name), rare+1).Scan(ctx, &n)
+	q.rare = n <= rare
+	return err
+}
+
+// phrase is a part of a name as the index wants it.
+func phrase(part string) string { return `"` + strings.ReplaceAll(part, `"`, `""`) + `"` }
+
+// lower is what LOWER of SQLite does to a letter.
+func lower(r rune) rune {
+	if r >= 'A' && r <= 'Z' {
+		r += 'a' - 'A'
+	}
+	return r
 }
 
 // likely makes a text a literal part of a LIKE pattern.

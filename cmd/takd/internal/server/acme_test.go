@@ -71,7 +71,9 @@ func newAuthority(t *testing.T, httpPort, tlsPort int) *authority {
 		if err := resolver.Shutdown(); err != nil {
 			t.Error(err)
 		}
-		<-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return a
 }

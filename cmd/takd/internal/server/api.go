@@ -210,9 +210,10 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
-		Refusals: s.refusals.list, Diagnose: func(ctx context.Context, pem []byte) (admin.Verdict, error) { return diagnose(ctx, s.store, pem) },
 		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load, History: s.recorded(), Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod,
-		Status: func() any { return s.Status() }, Metrics: s.writeMetrics,
+		Injectors: s.injectors, Refusals: s.refusals.list,
+		Diagnose: func(ctx context.Context, pem []byte) (admin.Verdict, error) { return diagnose(ctx, s.store, pem) },
+		Status:   func() any { return s.Status() }, Metrics: s.writeMetrics,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),

@@ -32,6 +32,7 @@ import (
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
+	"takd/store/injector"
 	"takd/store/retain"
 )
 
@@ -89,8 +90,9 @@ type Server struct {
 	peers   *federates
 	file    *fileCert // of enrollment; nil for none
 
-	refusals refusals
-	since    time.Time
+	refusals  refusals
+	injectors *injector.Store
+	since     time.Time
 
 	mu       sync.Mutex
 	services []*service // in the order of their start
@@ -289,6 +291,10 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 
 func (s *Server) startMessaging(ctx context.Context) (stop func(context.Context) error, err error) {
 	if s.engine, err = netcore.New(s.messaging(s.cfg.Current())); err != nil {
+		return nil, err
+	}
+	s.injectors = injector.New(s.store.Meta)
+	if err := s.injectors.OnChange(ctx, s.engine.SetInjections); err != nil {
 		return nil, err
 	}
 	if s.archive != nil {
