@@ -44,6 +44,8 @@ type Deps struct {
 	Retention func() *retain.Service
 	Status    func() any      // of the server
 	Metrics   func(io.Writer) // of the server, as Prometheus text
+	Settings  Settings
+	LogTail   func() ([]byte, error) // the end of the log
 	Log       *slog.Logger
 }
 
@@ -53,7 +55,7 @@ type api struct{ Deps }
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.backups(), a.repeater())
+		a.retention(), a.backups(), a.repeater(), a.settings())
 }
 
 // on completes the rows of one chapter.

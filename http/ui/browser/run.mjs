@@ -182,6 +182,27 @@ await step('a backup', async () => {
   await shot(root, 'backup');
   if ((await download(root, made)).length < 1000) throw new Error('an empty backup');
 });
+await step('configuration and logs', async () => {
+  await goto(root, 'config');
+  const clients = root.getByLabel('messaging.max_clients', { exact: true });
+  const before = await clients.inputValue();
+  await clients.fill('many');
+  await root.click('#main button.primary');
+  await root.waitForSelector('.error');
+  await clients.fill('1234');
+  await root.click('#main button.primary');
+  await root.locator('.said', { hasText: 'Saved' }).waitFor();
+  if (!(await root.getByLabel('history.engine_path').isDisabled())) throw new Error('a library can be named');
+  await shot(root, 'config');
+  root.once('dialog', (d) => d.accept());
+  await root.locator('.versions button').first().click();
+  await until('the old value', async () => (await clients.inputValue()) === before);
+  await goto(root, 'logs');
+  await root.locator('li', { hasText: 'client bound' }).first().waitFor();
+  await root.selectOption('select[name=level]', 'WARN');
+  await until('warnings alone', async () => !(await root.innerText('#main ol')).includes('level=INFO'));
+  await shot(root, 'logs');
+});
 await step('who sees whom', async () => {
   await goto(root, 'reach');
   await root.fill('input[name=looks]', 'CS-alice');

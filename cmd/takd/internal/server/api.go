@@ -211,7 +211,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load, Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod,
-		Status: func() any { return s.Status() }, Metrics: s.writeMetrics,
+		Status: func() any { return s.Status() }, Metrics: s.writeMetrics, Settings: settings{s.cfg}, LogTail: s.logTail,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
