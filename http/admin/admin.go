@@ -51,6 +51,8 @@ type Deps struct {
 	History   *history.Store  // nil where the server keeps none
 	Status    func() any      // of the server
 	Metrics   func(io.Writer) // of the server, as Prometheus text
+	Settings  Settings
+	LogTail   func() ([]byte, error) // the end of the log
 	Log       *slog.Logger
 }
 
@@ -64,7 +66,7 @@ type api struct {
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.history(), a.backups(), a.repeater(), a.diag(), a.injectors())
+		a.retention(), a.history(), a.backups(), a.repeater(), a.diag(), a.injectors(), a.settings())
 }
 
 // on completes the rows of one chapter.

@@ -71,7 +71,7 @@ func (a *api) kick(r *httpd.Request) error {
 }
 
 func (a *api) fullUsers(r *httpd.Request) error {
-	all, err := a.Auth.Users(r.RequestCtx)
+	all, err := a.Auth.Users(r.Context())
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (a *api) setUser(r *httpd.Request) error {
 	if name == r.Who.User { // or nobody is left who could undo it
 		return httpd.Conflict("An administrator cannot take away his own role or account")
 	}
-	if err := a.Auth.SetUser(r.RequestCtx, name, auth.Change{Role: q.Role, Disabled: q.Disabled}); err != nil {
+	if err := a.Auth.SetUser(r.Context(), name, auth.Change{Role: q.Role, Disabled: q.Disabled}); err != nil {
 		return refusal(err)
 	}
 	text, err := json.Marshal(q)
@@ -100,7 +100,7 @@ func (a *api) setUser(r *httpd.Request) error {
 }
 
 func (a *api) fullGroups(r *httpd.Request) error {
-	all, err := a.Auth.Groups(r.RequestCtx)
+	all, err := a.Auth.Groups(r.Context())
 	if err != nil {
 		return err
 	}

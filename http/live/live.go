@@ -74,7 +74,7 @@ type welcome struct {
 
 func (h *Hub) serve(r *httpd.Request) error {
 	who, still := r.Who, r.Recheck()
-	out, err := h.access.Out(r.RequestCtx, who.User, who.Serial)
+	out, err := h.access.Out(r.Context(), who.User, who.Serial)
 	if err != nil {
 		return httpd.Unauthorized("%v", err)
 	}

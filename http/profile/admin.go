@@ -66,7 +66,7 @@ func (a *api) admin() []httpd.Route {
 }
 
 func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.RequestCtx, r.Who.User, action, detail); err != nil {
+	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
 		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
 	}
 }

@@ -1,5 +1,6 @@
 // What the browser tests share: Chromium, and pages that fail on what must not happen.
-import { accessSync, mkdirSync } from 'node:fs';
+import { accessSync, mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -25,6 +26,8 @@ export const browser = await chromium.launch({
 });
 
 const bad = [];
+const faults = []; // of accessibility; told together at the end
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A page of base; what it logs as an error, and what it asks of others, is noted. */
 export async function open(base, options = {}) {
@@ -41,11 +44,22 @@ export async function open(base, options = {}) {
     if (!['blob:', 'data:'].includes(url.protocol) && url.origin !== base) bad.push(`asks ${r.url()}`);
   });
   await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)));
+  if (options.axe) await page.addInitScript({ content: axe }); // which the policy allows, unlike a script of the page
   await page.goto(base + '/');
   return page;
 }
 
 export const shot = (page, name) => page.screenshot({ path: join(shots, name + '.png') });
+
+/** A picture of a page, which has to be without serious fault for people who hear it or use keys. */
+export async function look(page, name) {
+  await shot(page, name);
+  const found = await page.evaluate(async () => {
+    const r = await window.axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'] });
+    return r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).flatMap((v) => v.nodes.slice(0, 5).map((n) => `${v.id}: ${n.html.slice(0, 200)} ${n.failureSummary.split('\n')[1] ?? ''}`));
+  });
+  faults.push(...found.map((f) => `${name}: ${f}`));
+}
 
 let steps = 0;
 const began = Date.now();
@@ -74,5 +88,6 @@ export async function until(what, f) {
 
 export async function end() {
   await browser.close();
+  if (faults.length) throw new Error(`not accessible:\n${faults.join('\n')}`);
   console.log(`${steps} steps`);
 }

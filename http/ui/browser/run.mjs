@@ -1,6 +1,6 @@
 // A real browser uses takd's page as an operator does.
 import { readFile } from 'node:fs/promises';
-import { end, open, shot, site, step, until } from './kit.mjs';
+import { end, look, open, shot, site, step, until } from './kit.mjs';
 
 const login = async (page, user, password) => {
   await page.fill('input[name=username]', user);
@@ -13,9 +13,9 @@ const goto = async (page, path) => {
 };
 const row = (page, name) => page.locator('.rows .row').filter({ has: page.getByText(name, { exact: true }) });
 
-const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'] });
+const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'], axe: true });
 await step('a wrong password is refused', async () => {
-  await shot(root, 'login');
+  await look(root, 'login');
   await login(root, 'root', 'wrong');
   await root.waitForSelector('.error');
 });
@@ -36,7 +36,7 @@ await step('a track that a stream client sends is there', async () => {
   await root.waitForSelector('.details');
   await until('details', async () => (await root.innerText('.details')).includes('UID-alice'));
   await root.waitForTimeout(1200);
-  await shot(root, 'map');
+  await look(root, 'map');
 });
 await step('hostile text is text', async () => {
   await until('row', async () => (await root.innerText('.rows')).includes('<img src=x'));
@@ -78,7 +78,7 @@ await step('a lost connection comes back', async () => {
 });
 await step('an emergency is on top, and ends', async () => {
   await root.waitForSelector('.alarms');
-  await shot(root, 'emergency');
+  await look(root, 'emergency');
   await root.click('.alarms button:last-of-type');
   await root.waitForSelector('.alarms', { state: 'detached' });
 });
@@ -86,13 +86,13 @@ await step('themes', async () => {
   for (const theme of ['light', 'night', 'dark']) {
     await root.selectOption('.bar select', theme);
     await root.waitForTimeout(300);
-    if (theme !== 'dark') await shot(root, 'map-' + theme);
+    if (theme !== 'dark') await look(root, 'map-' + theme);
   }
 });
 await step('clients', async () => {
   await goto(root, 'clients');
   await root.locator('td', { hasText: 'CS-alice' }).waitFor();
-  await shot(root, 'clients');
+  await look(root, 'clients');
   root.once('dialog', (d) => d.accept());
   await root.locator('tr', { hasText: 'CS-gus' }).getByRole('button').click();
   await root.locator('td', { hasText: 'CS-gus' }).waitFor({ state: 'detached' });
@@ -103,13 +103,13 @@ await step('users', async () => {
   await root.fill('input[name=newname]', 'carol');
   await root.fill('input[name=both]', 'Blue, Green');
   await root.fill('input[name=newpassword]', 'carols password');
-  await shot(root, 'user');
+  await look(root, 'user');
   await root.click('dialog button.primary');
   const carol = root.locator('tr', { hasText: 'carol' });
   await carol.locator('.tag', { hasText: 'Green' }).first().waitFor();
   await carol.getByRole('button', { name: 'Disable' }).click();
   await carol.locator('.tag.bad').waitFor();
-  await shot(root, 'users');
+  await look(root, 'users');
 });
 await step('an invitation', async () => {
   await goto(root, 'enroll');
@@ -117,24 +117,24 @@ await step('an invitation', async () => {
   await root.fill('input[name=groups]', 'Blue');
   await root.click('.tools button.primary');
   await until('codes', () => root.evaluate(() => [...document.querySelectorAll('dialog img')].filter((i) => i.naturalWidth > 20).length === 3));
-  await shot(root, 'invitation');
+  await look(root, 'invitation');
   await root.keyboard.press('Escape');
   await root.locator('td', { hasText: 'dave' }).waitFor();
-  await shot(root, 'enroll');
+  await look(root, 'enroll');
 });
 await step('metrics', async () => {
   await goto(root, 'metrics');
   await root.waitForSelector('.u-over');
   await root.waitForTimeout(4500);
-  await shot(root, 'metrics');
+  await look(root, 'metrics');
 });
 await step('audit and about', async () => {
   await goto(root, 'audit');
   await root.locator('td', { hasText: 'carol' }).first().waitFor();
-  await shot(root, 'audit');
+  await look(root, 'audit');
   await goto(root, 'about');
   await root.locator('dd', { hasText: 'running' }).first().waitFor();
-  await shot(root, 'about');
+  await look(root, 'about');
 });
 await step('retention', async () => {
   await goto(root, 'retention');
@@ -144,7 +144,7 @@ await step('retention', async () => {
   await root.fill('input[name=days-cot]', '14');
   await until('two go, before saving', async () => (await gone.count()) === 2);
   await root.fill('input[name=schedule]', '0 0 3 * * *');
-  await shot(root, 'retention');
+  await look(root, 'retention');
   await root.click('#main button.primary');
   await until('saved', async () => (await root.innerText('.said')).includes('Saved'));
   await root.click('button[name=dry]');
@@ -168,7 +168,7 @@ await step('data packages', async () => {
   await root.setInputFiles('input[type=file]', { name: 'plans <b>.zip', mimeType: 'application/zip', buffer: zip });
   const plans = root.locator('tr', { hasText: 'plans <b>' });
   await plans.waitFor();
-  await shot(root, 'packages');
+  await look(root, 'packages');
   if (!(await download(root, plans)).equals(zip)) throw new Error('other bytes came back');
   root.once('dialog', (d) => d.accept());
   await plans.getByRole('button').click();
@@ -179,8 +179,29 @@ await step('a backup', async () => {
   await root.click('#main button.primary');
   const made = root.locator('tr', { hasText: 'encrypted' });
   await made.waitFor();
-  await shot(root, 'backup');
+  await look(root, 'backup');
   if ((await download(root, made)).length < 1000) throw new Error('an empty backup');
+});
+await step('configuration and logs', async () => {
+  await goto(root, 'config');
+  const clients = root.getByLabel('messaging.max_clients', { exact: true });
+  const before = await clients.inputValue();
+  await clients.fill('many');
+  await root.click('#main button.primary');
+  await root.waitForSelector('.error');
+  await clients.fill('1234');
+  await root.click('#main button.primary');
+  await root.locator('.said', { hasText: 'Saved' }).waitFor();
+  if (!(await root.getByLabel('history.engine_path').isDisabled())) throw new Error('a library can be named');
+  await look(root, 'config');
+  root.once('dialog', (d) => d.accept());
+  await root.locator('.versions button').first().click();
+  await until('the old value', async () => (await clients.inputValue()) === before);
+  await goto(root, 'logs');
+  await root.locator('li', { hasText: 'client bound' }).first().waitFor();
+  await root.selectOption('select[name=level]', 'WARN');
+  await until('warnings alone', async () => !(await root.innerText('#main ol')).includes('level=INFO'));
+  await look(root, 'logs');
 });
 await step('who sees whom', async () => {
   await goto(root, 'reach');
@@ -188,7 +209,7 @@ await step('who sees whom', async () => {
   await root.fill('input[name=seen]', 'red');
   await root.click('#main button.primary');
   await root.waitForSelector('h2.no');
-  await shot(root, 'reach');
+  await look(root, 'reach');
 });
 await step('logging out', async () => {
   await root.click('.bar button');

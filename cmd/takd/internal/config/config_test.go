@@ -251,3 +251,18 @@ func TestOpenTellsWhatIsMissing(t *testing.T) {
 		t.Errorf("Open = %v, want %v with the path", err, config.ErrMissing)
 	}
 }
+
+// Every key of the configuration has a help text, and none shows a password.
+func TestFields(t *testing.T) {
+	c := config.Config{}
+	c.History.Mode = "clickhouse://takd:pass@word@db:9000/takd"
+	all, err := c.Fields()
+	if err != nil || len(all) < 40 {
+		t.Fatalf("%d fields, %v", len(all), err)
+	}
+	for _, f := range all {
+		if f.Help == "" || strings.Contains(f.Value, "word") {
+			t.Errorf("field %+v", f)
+		}
+	}
+}

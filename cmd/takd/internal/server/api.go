@@ -213,7 +213,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load, History: s.recorded(), Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod,
 		Injectors: s.injectors, Refusals: s.refusals.list,
 		Diagnose: func(ctx context.Context, pem []byte) (admin.Verdict, error) { return diagnose(ctx, s.store, pem) },
-		Status:   func() any { return s.Status() }, Metrics: s.writeMetrics,
+		Status:   func() any { return s.Status() }, Metrics: s.writeMetrics, Settings: settings{s.cfg}, LogTail: s.logTail,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
