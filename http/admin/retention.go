@@ -20,31 +20,33 @@ import (
 func (a *api) retention() []httpd.Route {
 	const old = "/Marti/api/retention"
 	return on("Retention",
-		httpd.Route{Method: "GET", Path: old + "/policy", Summary: "For how many seconds each class of data is kept; null is for ever.", Handler: a.retentionPolicy},
-		httpd.Route{Method: "PUT", Path: old + "/policy", Summary: "Change some of that.", Handler: a.setRetentionPolicy},
-		httpd.Route{Method: "GET", Path: old + "/service/schedule", Summary: "When runs are due: cron with seconds, or - for never.", Handler: a.retentionSchedule},
-		httpd.Route{Method: "PUT", Path: old + "/service/schedule", Summary: "Change that; a bad schedule changes nothing, and the answer is empty.", Handler: a.setRetentionSchedule},
-		httpd.Route{Method: "GET", Path: old + "/missionarchiveconfig", Summary: "When missions are archived; without effect until there are missions.", Handler: a.missionArchiving},
-		httpd.Route{Method: "PUT", Path: old + "/missionarchiveconfig", Summary: "Change that.", Handler: a.setMissionArchiving},
+		httpd.Route{Method: "GET", Path: old + "/policy", Summary: "For how many seconds each class of data is kept; null is for ever.", Handler: a.retained(a.retentionPolicy)},
+		httpd.Route{Method: "PUT", Path: old + "/policy", Summary: "Change some of that.", Handler: a.retained(a.setRetentionPolicy)},
+		httpd.Route{Method: "GET", Path: old + "/service/schedule", Summary: "When runs are due: cron with seconds, or - for never.", Handler: a.retained(a.retentionSchedule)},
+		httpd.Route{Method: "PUT", Path: old + "/service/schedule", Summary: "Change that; a bad schedule changes nothing, and the answer is empty.", Handler: a.retained(a.setRetentionSchedule)},
+		httpd.Route{Method: "GET", Path: old + "/missionarchiveconfig", Summary: "When missions are archived; without effect until there are missions.", Handler: a.retained(a.missionArchiving)},
+		httpd.Route{Method: "PUT", Path: old + "/missionarchiveconfig", Summary: "Change that.", Handler: a.retained(a.setMissionArchiving)},
 		httpd.Route{Method: "GET", Path: old + "/missionarchive", Summary: "Archived missions: none.", Handler: missionArchive},
 		httpd.Route{Method: "POST", Path: old + "/restoremission", Summary: "Not available: there are no missions yet.", Handler: noMissions},
 		httpd.Route{Method: "PUT", Path: old + "/mission/{name}/expiry/{time}", Summary: "Not available: there are no missions yet.", Handler: noMissions},
 		httpd.Route{Method: "PUT", Path: old + "/resource/{name}/expiry/{time}", Summary: "Have files with this hash or uid end at a time in Unix seconds; -1 is never.", Handler: a.resourceExpiry},
-		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "What is kept for how long, the next run and the last ones.", Handler: a.showRetention},
-		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change policies (seconds by class, null for ever), the schedule, or how many bytes of the disk are kept free.", Handler: a.changeRetention},
-		httpd.Route{Method: "GET", Path: "/api/admin/retention/partitions", Summary: "The partitions of the history with their classes, rows, bytes, and the time after which they may go.", Handler: a.partitions},
-		httpd.Route{Method: "POST", Path: "/api/admin/retention/run", Summary: "Remove what is too old now; with dry_run=true only tell what that is.", Query: []string{"dry_run"}, Handler: a.runRetention},
+		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "What is kept for how long, the next run and the last ones.", Handler: a.retained(a.showRetention)},
+		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change policies (seconds by class, null for ever), the schedule, or how many bytes of the disk are kept free.", Handler: a.retained(a.changeRetention)},
+		httpd.Route{Method: "GET", Path: "/api/admin/retention/partitions", Summary: "The partitions of the history with their classes, rows, bytes, and the time after which they may go.", Handler: a.retained(a.partitions)},
+		httpd.Route{Method: "POST", Path: "/api/admin/retention/run", Summary: "Remove what is too old now; with dry_run=true only tell what that is.", Query: []string{"dry_run"}, Handler: a.retained(a.runRetention)},
 	)
 }
 
-// service is the retention service.
-func (a *api) service() (*retain.Service, error) {
-	if a.Retention != nil {
-		if s := a.Retention(); s != nil {
-			return s, nil
+// retained is a handler of the service, whose errors in what was asked for are the caller's.
+func (a *api) retained(h func(*httpd.Request, *retain.Service) error) httpd.Handler {
+	return func(r *httpd.Request) error {
+		if a.Retention != nil {
+			if s := a.Retention(); s != nil {
+				return settled(h(r, s))
+			}
 		}
+		return &httpd.Error{Status: http.StatusInternalServerError, Code: 7, Message: "the retention service does not run"}
 	}
-	return nil, &httpd.Error{Status: http.StatusInternalServerError, Code: 7, Message: "the retention service does not run"}
 }
 
 // settled is what a caller is told of an error of retention.
@@ -62,14 +64,10 @@ var officialClasses = map[string]string{
 	"cot": retain.Cot, "geochat": retain.Chat, "files": retain.Files, "missionpackages": retain.Packages, "missions": retain.Missions,
 }
 
-func (a *api) retentionPolicy(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) retentionPolicy(r *httpd.Request, s *retain.Service) error {
 	settings, err := s.Settings()
 	if err != nil {
-		return settled(err)
+		return err
 	}
 	data := map[string]*int64{}
 	for name, class := range officialClasses {
@@ -82,11 +80,7 @@ func (a *api) retentionPolicy(r *httpd.Request) error {
 	return r.Envelope(policiesType, data)
 }
 
-func (a *api) setRetentionPolicy(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) setRetentionPolicy(r *httpd.Request, s *retain.Service) error {
 	body := map[string]*int64{}
 	if err := read(r, &body); err != nil {
 		return err
@@ -100,10 +94,10 @@ func (a *api) setRetentionPolicy(r *httpd.Request) error {
 		ttls[class] = ttl
 	}
 	if err := s.SetAll(ttls); err != nil {
-		return settled(err)
+		return err
 	}
 	a.audit(r, "retention set", describe(ttls))
-	return a.retentionPolicy(r)
+	return a.retentionPolicy(r, s)
 }
 
 func describe(ttls map[string]*int64) string {
@@ -121,23 +115,15 @@ func describe(ttls map[string]*int64) string {
 	return strings.Join(words, ", ")
 }
 
-func (a *api) retentionSchedule(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) retentionSchedule(r *httpd.Request, s *retain.Service) error {
 	settings, err := s.Settings()
 	if err != nil {
-		return settled(err)
+		return err
 	}
 	return r.Envelope("RetentionServiceSchedule", settings.Schedule)
 }
 
-func (a *api) setRetentionSchedule(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) setRetentionSchedule(r *httpd.Request, s *retain.Service) error {
 	text := strings.Trim(strings.TrimSpace(string(r.PostBody())), `"`) // raw, or as JSON
 	if err := s.SetSchedule(text); errors.Is(err, retain.ErrInvalid) {
 		return nil // as the official server does
@@ -145,38 +131,30 @@ func (a *api) setRetentionSchedule(r *httpd.Request) error {
 		return err
 	}
 	a.audit(r, "retention set", "schedule "+text)
-	return a.retentionSchedule(r)
+	return a.retentionSchedule(r, s)
 }
 
 const archivingType = "MissionArchiveConfig"
 
-func (a *api) missionArchiving(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) missionArchiving(r *httpd.Request, s *retain.Service) error {
 	settings, err := s.Settings()
 	if err != nil {
-		return settled(err)
+		return err
 	}
 	return r.Envelope(archivingType, settings.Missions)
 }
 
-func (a *api) setMissionArchiving(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) setMissionArchiving(r *httpd.Request, s *retain.Service) error {
 	settings, err := s.Settings()
 	if err != nil {
-		return settled(err)
+		return err
 	}
 	c := settings.Missions
 	if err := read(r, &c); err != nil {
 		return err
 	}
 	if err := s.SetMissions(c); err != nil {
-		return settled(err)
+		return err
 	}
 	a.audit(r, "retention set", fmt.Sprintf("mission archive %+v", c))
 	return r.Envelope(archivingType, c)
@@ -214,11 +192,7 @@ func (a *api) resourceExpiry(r *httpd.Request) error {
 	return nil
 }
 
-func (a *api) showRetention(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) showRetention(r *httpd.Request, s *retain.Service) error {
 	o, err := s.Show(r)
 	if err != nil {
 		return err
@@ -226,11 +200,7 @@ func (a *api) showRetention(r *httpd.Request) error {
 	return r.JSON(http.StatusOK, o)
 }
 
-func (a *api) changeRetention(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) changeRetention(r *httpd.Request, s *retain.Service) error {
 	var body struct {
 		Policies map[string]*int64 `json:"policies"`
 		Schedule *string           `json:"schedule"`
@@ -241,17 +211,17 @@ func (a *api) changeRetention(r *httpd.Request) error {
 	}
 	if len(body.Policies) > 0 {
 		if err := s.SetAll(body.Policies); err != nil {
-			return settled(err)
+			return err
 		}
 	}
 	if body.Schedule != nil {
 		if err := s.SetSchedule(*body.Schedule); err != nil {
-			return settled(err)
+			return err
 		}
 	}
 	if body.KeepFree != nil {
 		if err := s.SetKeepFree(blob.Size(*body.KeepFree)); err != nil {
-			return settled(err)
+			return err
 		}
 	}
 	text, err := json.Marshal(body)
@@ -259,14 +229,10 @@ func (a *api) changeRetention(r *httpd.Request) error {
 		return err
 	}
 	a.audit(r, "retention set", string(text))
-	return a.showRetention(r)
+	return a.showRetention(r, s)
 }
 
-func (a *api) partitions(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) partitions(r *httpd.Request, s *retain.Service) error {
 	all, err := s.Partitions(r.Context())
 	if errors.Is(err, history.ErrUnavailable) {
 		return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "the history is not available now"}
@@ -279,11 +245,7 @@ func (a *api) partitions(r *httpd.Request) error {
 // runLimit bounds a run that a caller waits for.
 const runLimit = 10 * time.Minute
 
-func (a *api) runRetention(r *httpd.Request) error {
-	s, err := a.service()
-	if err != nil {
-		return err
-	}
+func (a *api) runRetention(r *httpd.Request, s *retain.Service) error {
 	dry := string(r.QueryArgs().Peek("dry_run"))
 	if dry != "" && dry != "true" && dry != "false" {
 		return httpd.Bad("dry_run %.20q: want true or false", dry)
@@ -294,7 +256,7 @@ func (a *api) runRetention(r *httpd.Request) error {
 	defer cancel()
 	report, err := s.Run(ctx, r.Who.User, dry == "true")
 	if err != nil && report.Error == "" {
-		return settled(err)
+		return err
 	}
 	if err != nil { // what the engine says is for the log; partitions that went are for the caller
 		a.Log.Error("retention", "error", err)

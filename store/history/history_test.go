@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 
 	"takd/store/history"
 	"takd/store/history/engine"
+	"takd/store/history/engine/enginetest"
 )
 
 // patience bounds every wait of these tests.
@@ -26,30 +26,12 @@ const patience = 60 * time.Second
 var self = []string{os.Args[0], engine.Command}
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.Command {
-		os.Exit(child(os.Args[2:]))
-	}
+	enginetest.Child()
 	if len(os.Args) > 5 && os.Args[1] == recordCommand {
 		first, _ := strconv.Atoi(os.Args[5])
 		os.Exit(recorder(os.Args[2], os.Args[3], os.Args[4], first))
 	}
 	os.Exit(m.Run())
-}
-
-func child(args []string) int {
-	var o engine.ServeOptions
-	p, err := kong.New(&o)
-	if err == nil {
-		_, err = p.Parse(args)
-	}
-	if err == nil {
-		err = engine.Serve(o, os.Stdin, os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // within bounds what a test waits for.

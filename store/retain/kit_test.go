@@ -9,37 +9,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
 	"takd/store/history/engine"
+	"takd/store/history/engine/enginetest"
 	"takd/store/meta"
 	"takd/store/retain"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.Command {
-		os.Exit(child(os.Args[2:]))
-	}
+	enginetest.Child()
 	os.Exit(m.Run())
-}
-
-func child(args []string) int {
-	var o engine.ServeOptions
-	p, err := kong.New(&o)
-	if err == nil {
-		_, err = p.Parse(args)
-	}
-	if err == nil {
-		err = engine.Serve(o, os.Stdin, os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // site is a service with everything real.

@@ -13,9 +13,9 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/alecthomas/kong"
 
 	"takd/store/history/engine"
+	"takd/store/history/engine/enginetest"
 )
 
 // patience bounds every wait of these tests.
@@ -25,26 +25,8 @@ const patience = 30 * time.Second
 var self = []string{os.Args[0], engine.Command}
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.Command {
-		os.Exit(child(os.Args[2:]))
-	}
+	enginetest.Child()
 	os.Exit(m.Run())
-}
-
-func child(args []string) int {
-	var o engine.ServeOptions
-	p, err := kong.New(&o)
-	if err == nil {
-		_, err = p.Parse(args)
-	}
-	if err == nil {
-		err = engine.Serve(o, os.Stdin, os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 func start(t *testing.T, dir string) (*engine.Engine, driver.Conn) {
