@@ -25,6 +25,7 @@ import (
 	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/history"
+	"takd/store/meta"
 )
 
 // Errors that the package wraps what it finds in.
@@ -55,10 +56,11 @@ type Server struct {
 
 // API configures the HTTP faces.
 type API struct {
-	Address    string `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
-	Enroll     string `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
-	Federation string `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
-	ClientAuth string `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
+	Address    string   `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
+	Enroll     string   `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
+	Federation string   `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
+	Federates  []string `yaml:"federation_groups" help:"Groups in which files are exchanged with other servers: theirs come to these, and they find what is in these. Without any, none are exchanged."`
+	ClientAuth string   `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
 
 	Certificate Files `yaml:"certificate"`
 	ACME        ACME  `yaml:"acme"`
@@ -90,6 +92,11 @@ func (a API) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+	}
+	for _, name := range a.Federates {
+		if err := meta.ValidName("group name", name); err != nil {
+			bad("api.federation_groups: %v", err)
+		}
 	}
 	if (a.Certificate.Cert == "") != (a.Certificate.Key == "") {
 		bad("api.certificate: want cert and key, or neither")
