@@ -43,7 +43,7 @@ test: engine ui ## everything CI checks: build, vet, lint, tests with the race d
 	go vet ./...
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory node-tak
-	@.ci/browser
+	@.ci/clients
 	go test -race ./...
 	go test -run 'Allocate' ./cot/... ./netcore/... # the race detector allocates by itself
 
