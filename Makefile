@@ -13,7 +13,7 @@ NODE          := http/clienttest
 UI            := http/ui
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-api bench-build bench-go soak demo fuzz dist clean help
 
 run: build ## build takd and run it; the first run makes ./takd-data
 	@.ci/engine --try
@@ -65,6 +65,9 @@ bench: bench-build ## the standard set of load scenarios, about 10 minutes; writ
 
 bench-quick: bench-build ## the same in 2 minutes: a first look, not a measurement
 	./bin/standard --bin ./bin --quick
+
+bench-api: bench-build ## the HTTP API, about 6 minutes; writes BENCHMARKS.md
+	./bin/standard api --bin ./bin
 
 soak: bench-build ## load, joins, leaves, group changes and revocations for SOAK (30m); fails on any loss or leak
 	./bin/standard soak --bin ./bin --duration $(SOAK)

@@ -61,8 +61,9 @@ func refused(err error) error {
 }
 
 func (a *api) uids(r *httpd.Request) error {
-	uids := []string{}
-	for _, set := range a.Store.Sets() {
+	sets := a.Store.Sets()
+	uids := make([]string, 0, len(sets))
+	for _, set := range sets {
 		uids = append(uids, set.UID)
 	}
 	return r.Envelope(stringKind, uids)
@@ -79,7 +80,7 @@ func address(r *httpd.Request, uid, name string) string {
 
 func (a *api) urls(r *httpd.Request) error {
 	set, err := a.Store.Set(r.Param("uid"))
-	all := []string{}
+	all := make([]string, 0, len(set.Icons))
 	for _, name := range set.Icons {
 		all = append(all, address(r, set.UID, name))
 	}

@@ -88,7 +88,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func read(name string) (Set, error) {
-	f, err := os.Open(name) //nolint:gosec // a folder of the data directory
+	f, err := os.Open(name)
 	if err != nil {
 		return Set{}, err
 	}
