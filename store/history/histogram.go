@@ -13,8 +13,15 @@ const MaxBuckets = 1500
 // Classes are what a histogram counts apart, by the beginning of the type; the first
 // that fits counts, and what fits none is "other".
 var Classes = []struct{ Name, Prefix string }{
-	{"friend", "a-f"}, {"hostile", "a-h"}, {"neutral", "a-n"}, {"position", "a-"},
-	{"chat", "b-t-f"}, {"alarm", "b-a"}, {"marker", "b-m"}, {"drawing", "u-"}, {"tasking", "t-"},
+	{"friend", "a-f"},
+	{"hostile", "a-h"},
+	{"neutral", "a-n"},
+	{"position", "a-"},
+	{"chat", "b-t-f"},
+	{"alarm", "b-a"},
+	{"marker", "b-m"},
+	{"drawing", "u-"},
+	{"tasking", "t-"},
 }
 
 const otherClass = "other"
