@@ -46,8 +46,8 @@ func Routes(h *Hub, past Past) []httpd.Route {
 // the connection before where there was one; {"t":"ack","seq":N} for each seq;
 // {"t":"view","box":[west,south,east,north],"paused":false}.
 //
-// Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]};
-// then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
+// Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]},
+// with "to":T where it begins elsewhere, and "paused":true where it waits there; then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
 type message struct {
 	Type   string    `json:"t"`
 	Key    string    `json:"key"`

@@ -64,8 +64,8 @@ type opening struct {
 	Groups []string  `json:"groups"`
 }
 
-// clock is what a page is told when its clock is set: "paused", "playing", and "end"
-// when there is no more; it may seek then.
+// clock is what a page is told when its clock is set, and each second while it runs:
+// "paused", "playing", and "end" when there is no more; it may seek then.
 type clock struct {
 	Type string    `json:"t"`
 	At   time.Time `json:"at"`
@@ -157,10 +157,13 @@ func (p *replay) open() error {
 	if m.Rate == 0 {
 		m.Rate = 1
 	}
-	if !validRate(m.Rate) {
+	if m.To.IsZero() {
+		m.To = m.Since
+	}
+	if !validRate(m.Rate) || m.To.Before(m.Since) || m.To.After(m.Until) {
 		return errPage
 	}
-	p.since, p.until, p.box, p.rate = m.Since, m.Until, m.Box, m.Rate
+	p.since, p.until, p.box, p.rate, p.at, p.paused = m.Since, m.Until, m.Box, m.Rate, m.To, m.Paused
 	return p.say(opening{"replay", p.h.epoch, p.since, p.until, p.rate, append([]string{}, p.s.out...)})
 }
 
@@ -188,13 +191,14 @@ func (p *replay) say(v any) error {
 // loop moves the clock, puts on the map what has come until then, and sends what
 // is new on it when the page has answered.
 func (p *replay) loop(ctx context.Context) error {
-	if err := p.seek(ctx, p.since); err != nil {
+	if err := p.seek(ctx, p.at); err != nil {
 		return err
 	}
-	look, ping, ask := time.NewTicker(quick), time.NewTicker(pingEvery), time.NewTicker(askEvery)
+	look, ping, ask, tell := time.NewTicker(quick), time.NewTicker(pingEvery), time.NewTicker(askEvery), time.NewTicker(usual)
 	defer look.Stop()
 	defer ping.Stop()
 	defer ask.Stop()
+	defer tell.Stop()
 	for {
 		if err := p.show(); err != nil {
 			return err
@@ -209,6 +213,13 @@ func (p *replay) loop(ctx context.Context) error {
 			}
 		case <-ask.C:
 			p.s.ask.Store(true)
+		case <-tell.C:
+			if p.paused || p.ended {
+				continue
+			}
+			if err := p.say(clock{"playing", p.at, p.rate}); err != nil {
+				return err
+			}
 		case <-ping.C:
 			if err := p.c.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTime)); err != nil {
 				return err
