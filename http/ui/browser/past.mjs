@@ -1,4 +1,5 @@
 // A real browser looks at what was: replays on the map.
+import { readFile } from 'node:fs/promises';
 import { end, look, open, shot, site, step, until } from './kit.mjs';
 
 const now = Date.parse(site.now);
@@ -97,6 +98,51 @@ await step('without WebGL', async () => {
   await ann.waitForTimeout(400);
   await shot(ann, 'replay-canvas');
   await ann.context().close();
+});
+const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'], axe: true });
+const cells = (text) => root.locator('#main tbody tr', { hasText: text });
+const download = async (name) => {
+  const [file] = await Promise.all([root.waitForEvent('download'), root.getByRole('link', { name, exact: true }).click()]);
+  return (await readFile(await file.path())).toString('latin1');
+};
+await step('the history is asked', async () => {
+  await login(root, 'root');
+  await root.click('nav a[href="#/history"]');
+  await cells('PAST-1').first().waitFor();
+  await root.fill('input[name=type]', 'a-f');
+  await root.fill('input[name=group]', 'Blue');
+  await root.click('form button.primary');
+  await until('Blue alone', async () => (await cells('SECRET').count()) === 0 && (await cells('PAST-1').count()) > 0);
+  await root.fill('input[name=group]', '');
+  await root.click('form button.primary');
+  await until('a full page', async () => (await root.locator('#main tbody tr').count()) === 100);
+  await look(root, 'history');
+  await root.click('button[name=older]');
+  await until('what is left', async () => (await root.locator('#main tbody tr').count()) < 50);
+  if (await root.isEnabled('button[name=older]')) throw new Error('there is a page after the last');
+  await root.click('button[name=newer]');
+  await until('the first page', async () => (await root.locator('#main tbody tr').count()) === 100);
+});
+await step('what is found is taken away', async () => {
+  await root.fill('input[name=uid]', 'UID-PAST-2');
+  await root.click('form button.primary');
+  await until('ten rows', async () => (await root.locator('#main tbody tr').count()) === 10);
+  if (await root.$('#main tbody img')) throw new Error('remarks have become a picture');
+  const of = { CSV: /^server_time,/, PARQUET: /^PAR1/, NDJSON: /^\{"server_time"/, GPX: /<trkpt lat="48.0/, KML: /<gx:Track>/ };
+  for (const [name, want] of Object.entries(of)) {
+    const text = await download(name);
+    if (!want.test(text) || (name !== 'PARQUET' && !text.includes('UID-PAST-2')) || text.includes('SECRET')) throw new Error(`${name}: ${text.slice(0, 300)}`);
+  }
+});
+await step('and shown on the map, as it was', async () => {
+  await cells('PAST-2').first().getByRole('link').click();
+  await root.waitForSelector('.past');
+  await root.waitForSelector('[data-map]', { state: 'attached' });
+  await until('its details', async () => (await root.$('.details')) && (await root.innerText('.details')).includes('UID-PAST-2'));
+  await until('paused', async () => (await root.innerText('section.bar .note')) === 'Paused');
+  await root.waitForTimeout(800);
+  await shot(root, 'history-map');
+  await root.context().close();
 });
 await step('without a history', async () => {
   const page = await open(site.off, { expect: ['status of 401', 'status of 503', 'Unexpected response code: 503'] });
