@@ -87,6 +87,8 @@ func TestPastInChromium(t *testing.T) {
 	w.takd("user", "add", "root", "--role", "admin", "--group", "Blue", "--password-file", secret)
 	w.takd("user", "add", "alice", "--group", "Blue")
 	off.takd("user", "add", "ann", "--password-file", secret)
+	off.takd("user", "add", "bob")
+	off.connect("bob", off.certificate("bob")).position()
 	w.connect("alice", w.certificate("alice")).position()
 	chromium(t, "past.mjs", map[string]string{
 		"enroll": w.site("enroll"), "off": off.site("enroll"), "password": "a good password", "now": now.Format(time.RFC3339),

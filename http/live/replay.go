@@ -40,6 +40,7 @@ type Past interface {
 type PastQuery struct {
 	User         string    // who asks
 	Out          []string  // groups that he receives from, now
+	UID          string    // "": of everybody
 	Since, Until time.Time // by the time of receipt; Until excluded
 	Box          []float64 // west, south, east, north in degrees; nil: everywhere
 	Limit        int
@@ -74,11 +75,8 @@ type clock struct {
 
 func (h *Hub) serveReplay(past Past) httpd.Handler {
 	return func(r *httpd.Request) error {
-		if past == nil {
-			return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "this server keeps no history"}
-		}
-		if past.Ready(r.Context()) != nil {
-			return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "the history does not answer"}
+		if err := ready(r.Context(), past); err != nil {
+			return err
 		}
 		who, still := r.Who, r.Recheck()
 		out, err := h.access.Out(r.Context(), who.User, who.Serial)
@@ -272,7 +270,7 @@ func (p *replay) obey(ctx context.Context, m message) error {
 			}
 			p.rate = m.Rate
 		}
-		p.paused = false
+		p.paused, p.ended = false, false
 		return p.say(clock{"playing", p.at, p.rate})
 	case "seek":
 		if m.To.Before(p.since) || m.To.After(p.until) {

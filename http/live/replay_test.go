@@ -40,7 +40,7 @@ func (m *memory) Events(ctx context.Context, q PastQuery, fn func(*PastEvent) er
 	}
 	n := 0
 	for _, e := range m.events {
-		if e.At.Before(q.Since) || !e.At.Before(q.Until) || !slices.ContainsFunc(e.Groups, func(g string) bool { return slices.Contains(q.Out, g) }) {
+		if q.UID != "" && string(e.UID) != q.UID || e.At.Before(q.Since) || !e.At.Before(q.Until) || !slices.ContainsFunc(e.Groups, func(g string) bool { return slices.Contains(q.Out, g) }) {
 			continue
 		}
 		if n++; n > q.Limit {

@@ -51,7 +51,7 @@ await step('the slider seeks', async () => {
 });
 await step('space pauses, arrows seek', async () => {
   await ann.locator('.rows .row', { hasText: 'PAST-1' }).click();
-  await ann.selectOption('.details select', 'DD');
+  await ann.selectOption('select[name=format]', 'DD');
   await ann.click('h2'); // away from what takes keys itself
   await ann.keyboard.press(' ');
   await until('paused', async () => (await ann.innerText('section.bar .note')) === 'Paused');
@@ -80,6 +80,21 @@ for (const theme of ['light', 'night']) {
     await look(ann, 'replay-' + theme);
   });
 }
+await step('a trail from the history', async () => {
+  await ann.selectOption('header.bar select', 'dark');
+  await ann.selectOption('select[name=rate]', '1');
+  await until('the end again', async () => (await ann.innerText('section.bar .note')) === 'The end');
+  await seek(ann, now - 12 * minute);
+  await shows(ann, 'PAST-1');
+  const points = async () => Number(await ann.getAttribute('select[name=trail]', 'data-points'));
+  await ann.selectOption('select[name=trail]', '15');
+  await until('a quarter of an hour', async () => (await points()) > 20 && (await points()) <= 30);
+  await ann.selectOption('select[name=trail]', '60');
+  await until('all of it', async () => (await points()) > 50);
+  await ann.click('.search button');
+  await ann.waitForTimeout(800);
+  await look(ann, 'trail');
+});
 await step('back to what is', async () => {
   await ann.click('button[name=live]');
   await shows(ann, 'CS-alice');
@@ -147,11 +162,15 @@ await step('and shown on the map, as it was', async () => {
 await step('without a history', async () => {
   const page = await open(site.off, { expect: ['status of 401', 'status of 503', 'Unexpected response code: 503'] });
   await login(page, 'ann');
-  await begin(page);
+  await page.click('button[name=replay]');
+  await page.click('form.bar button.primary');
   await page.locator('.bar .error', { hasText: 'this server keeps no history' }).waitFor();
   await shot(page, 'replay-off');
   await page.click('button[name=live]');
   await page.waitForSelector('.past', { state: 'detached' });
+  await page.locator('.rows .row').click();
+  await page.selectOption('select[name=trail]', '60');
+  await page.locator('.details .error', { hasText: 'keeps no history' }).waitFor();
   await page.context().close();
 });
 await end();

@@ -65,7 +65,6 @@ class Replay {
       this.send({ t: 'pause' });
     } else if (this.state === 'paused') this.play(this.rate);
     else if (this.state === 'ended') {
-      this.play(this.rate);
       this.seek(this.since);
     }
   }
@@ -73,7 +72,7 @@ class Replay {
   /** Changes the rate, and stays paused where it is. */
   pace(rate: number) {
     this.rate = rate;
-    if (this.state === 'playing') this.play(rate);
+    if (this.state === 'playing' || this.state === 'ended') this.play(rate);
   }
 
   private play(rate: number) {
