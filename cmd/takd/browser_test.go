@@ -2,13 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"io"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -54,29 +49,10 @@ func TestPageInChromium(t *testing.T) {
 	keys := t.TempDir()
 	w.takd("cert", "issue", "bob", "--ecdsa", "--out", keys)
 	w.takd("package", "bob", "--host", "localhost", "--out", filepath.Join(keys, "plans.zip"))
-	addr := func(name string) string {
-		_, port, err := net.SplitHostPort(w.srv.Status().Listeners[name])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "https://localhost:" + port
-	}
-	site, err := json.Marshal(map[string]string{
-		"enroll": addr("enroll"), "api": addr("https"), "password": "a good password",
+	chromium(t, "run.mjs", map[string]string{
+		"enroll": w.site("enroll"), "api": w.site("https"), "password": "a good password",
 		"cert": filepath.Join(keys, "bob.pem"), "key": filepath.Join(keys, "bob.key"), "zip": filepath.Join(keys, "plans.zip"),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", filepath.Join("browser", "run.mjs"))
-	cmd.Dir = filepath.Join("..", "..", "http", "ui")
-	cmd.Env = append(os.Environ(), "TAKD="+string(site))
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), " steps\n") {
-		t.Errorf("%v:\n%s", err, out)
-	}
 }
 
 // hostileEvents are positions whose texts would be markup.

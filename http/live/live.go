@@ -39,6 +39,9 @@ func Routes(h *Hub, past Past) []httpd.Route {
 	}, {
 		Method: http.MethodGet, Path: "/api/v1/replay", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveReplay(past),
 		Summary: "WebSocket: what the caller may see of an area and a stretch of time, as it moved, at 1 to 600 times its pace; in the form of the live feed.",
+	}, {
+		Method: http.MethodGet, Path: "/api/v1/track", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveTrail(past), Query: []string{"uid", "since", "until"},
+		Summary: "Where a uid was, of what the caller may see, in at most 24 hours: columns of at most 2000 points, in Unix milliseconds and 1e-7 degrees.",
 	}}
 }
 
@@ -46,8 +49,8 @@ func Routes(h *Hub, past Past) []httpd.Route {
 // the connection before where there was one; {"t":"ack","seq":N} for each seq;
 // {"t":"view","box":[west,south,east,north],"paused":false}.
 //
-// Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]};
-// then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
+// Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]},
+// with "to":T where it begins elsewhere, and "paused":true where it waits there; then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
 type message struct {
 	Type   string    `json:"t"`
 	Key    string    `json:"key"`

@@ -40,6 +40,7 @@ type Past interface {
 type PastQuery struct {
 	User         string    // who asks
 	Out          []string  // groups that he receives from, now
+	UID          string    // "": of everybody
 	Since, Until time.Time // by the time of receipt; Until excluded
 	Box          []float64 // west, south, east, north in degrees; nil: everywhere
 	Limit        int
@@ -64,8 +65,8 @@ type opening struct {
 	Groups []string  `json:"groups"`
 }
 
-// clock is what a page is told when its clock is set: "paused", "playing", and "end"
-// when there is no more; it may seek then.
+// clock is what a page is told when its clock is set, and each second while it runs:
+// "paused", "playing", and "end" when there is no more; it may seek then.
 type clock struct {
 	Type string    `json:"t"`
 	At   time.Time `json:"at"`
@@ -74,11 +75,8 @@ type clock struct {
 
 func (h *Hub) serveReplay(past Past) httpd.Handler {
 	return func(r *httpd.Request) error {
-		if past == nil {
-			return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "this server keeps no history"}
-		}
-		if past.Ready(r.Context()) != nil {
-			return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "the history does not answer"}
+		if err := ready(r.Context(), past); err != nil {
+			return err
 		}
 		who, still := r.Who, r.Recheck()
 		out, err := h.access.Out(r.Context(), who.User, who.Serial)
@@ -157,10 +155,13 @@ func (p *replay) open() error {
 	if m.Rate == 0 {
 		m.Rate = 1
 	}
-	if !validRate(m.Rate) {
+	if m.To.IsZero() {
+		m.To = m.Since
+	}
+	if !validRate(m.Rate) || m.To.Before(m.Since) || m.To.After(m.Until) {
 		return errPage
 	}
-	p.since, p.until, p.box, p.rate = m.Since, m.Until, m.Box, m.Rate
+	p.since, p.until, p.box, p.rate, p.at, p.paused = m.Since, m.Until, m.Box, m.Rate, m.To, m.Paused
 	return p.say(opening{"replay", p.h.epoch, p.since, p.until, p.rate, append([]string{}, p.s.out...)})
 }
 
@@ -188,13 +189,14 @@ func (p *replay) say(v any) error {
 // loop moves the clock, puts on the map what has come until then, and sends what
 // is new on it when the page has answered.
 func (p *replay) loop(ctx context.Context) error {
-	if err := p.seek(ctx, p.since); err != nil {
+	if err := p.seek(ctx, p.at); err != nil {
 		return err
 	}
-	look, ping, ask := time.NewTicker(quick), time.NewTicker(pingEvery), time.NewTicker(askEvery)
+	look, ping, ask, tell := time.NewTicker(quick), time.NewTicker(pingEvery), time.NewTicker(askEvery), time.NewTicker(usual)
 	defer look.Stop()
 	defer ping.Stop()
 	defer ask.Stop()
+	defer tell.Stop()
 	for {
 		if err := p.show(); err != nil {
 			return err
@@ -209,6 +211,13 @@ func (p *replay) loop(ctx context.Context) error {
 			}
 		case <-ask.C:
 			p.s.ask.Store(true)
+		case <-tell.C:
+			if p.paused || p.ended {
+				continue
+			}
+			if err := p.say(clock{"playing", p.at, p.rate}); err != nil {
+				return err
+			}
 		case <-ping.C:
 			if err := p.c.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTime)); err != nil {
 				return err
@@ -261,7 +270,7 @@ func (p *replay) obey(ctx context.Context, m message) error {
 			}
 			p.rate = m.Rate
 		}
-		p.paused = false
+		p.paused, p.ended = false, false
 		return p.say(clock{"playing", p.at, p.rate})
 	case "seek":
 		if m.To.Before(p.since) || m.To.After(p.until) {

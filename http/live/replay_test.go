@@ -40,7 +40,7 @@ func (m *memory) Events(ctx context.Context, q PastQuery, fn func(*PastEvent) er
 	}
 	n := 0
 	for _, e := range m.events {
-		if e.At.Before(q.Since) || !e.At.Before(q.Until) || !slices.ContainsFunc(e.Groups, func(g string) bool { return slices.Contains(q.Out, g) }) {
+		if q.UID != "" && string(e.UID) != q.UID || e.At.Before(q.Since) || !e.At.Before(q.Until) || !slices.ContainsFunc(e.Groups, func(g string) bool { return slices.Contains(q.Out, g) }) {
 			continue
 		}
 		if n++; n > q.Limit {
@@ -160,6 +160,27 @@ func TestReplay(t *testing.T) {
 	red.ends()
 }
 
+// A replay begins where it is told, waits there, and tells its clock while it runs.
+func TestReplayBegins(t *testing.T) {
+	s := newSiteOf(t, &memory{events: []PastEvent{then("blue", 0, 1, "Blue"), then("blue", 20*time.Second, 2, "Blue")}})
+	c, status := s.dialTo("replay", "ann")
+	if c == nil {
+		t.Fatal(status)
+	}
+	ann := &page{site: s, c: c, names: map[uint32]string{}, lat: map[string]float64{}}
+	to := noon.Add(30 * time.Second)
+	ann.send(message{Type: "replay", Since: noon, Until: noon.Add(time.Minute), To: to, Paused: true})
+	if c := ann.told("paused"); !c.At.Equal(to) {
+		t.Errorf("it begins at %s", c.At)
+	}
+	ann.until("what was there then", func() bool { return ann.lat["blue"] == 2 })
+	ann.send(message{Type: "resume"})
+	ann.told("playing")
+	if c := ann.told("playing"); !c.At.After(to) { // by itself
+		t.Errorf("its clock says %s", c.At)
+	}
+}
+
 // More events than are read at once, many at one moment, all arrive; tracks are bounded.
 func TestReplayIsBounded(t *testing.T) {
 	past := &memory{}
@@ -202,6 +223,7 @@ func TestHostileReplays(t *testing.T) {
 	for name, say := range map[string][]any{
 		"hello":         {message{Type: "hello"}},
 		"no time":       {message{Type: "replay"}},
+		"begins after":  {with(func(m *message) { m.To = noon.Add(time.Hour) })},
 		"backwards":     {with(func(m *message) { m.Until = noon.Add(-time.Second) })},
 		"years":         {with(func(m *message) { m.Since = noon.AddDate(-1, 0, 0) })},
 		"before 1970":   {with(func(m *message) { m.Since, m.Until = time.Unix(-9, 0), time.Unix(9, 0) })},

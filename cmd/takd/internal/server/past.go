@@ -32,7 +32,7 @@ func (p past) Ready(ctx context.Context) error { return p.store.Ready(ctx) }
 // Events implements live.Past. What was for somebody alone is on no map, and so it
 // is nobody who asks but his groups.
 func (p past) Events(ctx context.Context, q live.PastQuery, fn func(*live.PastEvent) error) error {
-	h := history.Query{Types: mapped, Since: q.Since, Until: q.Until, Limit: q.Limit, Viewer: &history.Viewer{Groups: q.Out}, Lean: true}
+	h := history.Query{UID: q.UID, Types: mapped, Since: q.Since, Until: q.Until, Limit: q.Limit, Viewer: &history.Viewer{Groups: q.Out}, Lean: true}
 	if len(q.Box) == 4 {
 		h.Box = &history.Box{West: q.Box[0], South: q.Box[1], East: q.Box[2], North: q.Box[3]}
 	}

@@ -24,11 +24,14 @@ export class Tracks {
   course = new Uint16Array(1024); // 0.01 degrees
   speed = new Uint16Array(1024); // 0.1 m/s
   alt = new Int16Array(1024); // metres
-  at = new Float64Array(1024); // local Unix ms of the report
+  at = new Float64Array(1024); // Unix ms of the report
   meta: (Meta | undefined)[] = [];
   count = 0;
   version = 0; // grows with each change
   named = 0; // grows when a meta comes or goes
+
+  /** past: the clock is that of the frames, not that of this machine. */
+  constructor(private readonly past = false) {}
 
   private grow(tid: number) {
     if (tid < this.lon.length) return;
@@ -70,7 +73,7 @@ export class Tracks {
     const kind = v.getUint8(1);
     const tid = new Uint32Array(b, header, n);
     if (kind === 3) for (const t of tid) this.remove(t);
-    else if (kind === 2) this.move(b, tid, n);
+    else if (kind === 2) this.move(b, tid, n, this.past ? Number(v.getBigUint64(8, true)) : Date.now());
     this.version++;
     return v.getUint16(2, true) & 1 ? v.getUint32(4, true) : undefined;
   }
@@ -82,7 +85,7 @@ export class Tracks {
     this.named++;
   }
 
-  private move(b: ArrayBuffer, tid: Uint32Array, n: number) {
+  private move(b: ArrayBuffer, tid: Uint32Array, n: number, now: number) {
     let at = header + 4 * n;
     const lon = new Int32Array(b, at, n);
     const lat = new Int32Array(b, (at += 4 * n), n);
@@ -90,7 +93,6 @@ export class Tracks {
     const speed = new Uint16Array(b, (at += 2 * n), n);
     const alt = new Int16Array(b, (at += 2 * n), n);
     const age = new Uint16Array(b, (at += 2 * n), n);
-    const now = Date.now();
     for (let i = 0; i < n; i++) {
       const t = tid[i];
       this.lon[t] = lon[i];

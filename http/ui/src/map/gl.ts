@@ -138,10 +138,10 @@ class TrackLayer implements CustomLayerInterface {
   private drawing: Drawing | undefined;
   private rows = new Float32Array(8 * 1024);
   private origin = { x: 0.5, y: 0.5 };
-  private fresh = { tracks: -1, atlas: -1, x: -1, y: -1 };
+  private fresh: { of?: Tracks; tracks: number; atlas: number; x: number; y: number } = { tracks: -1, atlas: -1, x: -1, y: -1 };
 
   constructor(
-    private readonly tracks: Tracks,
+    private readonly tracks: () => Tracks,
     private readonly atlas: Atlas,
     private readonly view: GLMap,
   ) {}
@@ -156,10 +156,11 @@ class TrackLayer implements CustomLayerInterface {
     const c = this.view.map.getCenter();
     const x = mercatorX(c.lng);
     const y = mercatorY(c.lat);
-    if (this.fresh.tracks !== this.tracks.version || this.fresh.x !== x || this.fresh.y !== y) {
+    const t = this.tracks();
+    if (this.fresh.of !== t || this.fresh.tracks !== t.version || this.fresh.x !== x || this.fresh.y !== y) {
       this.origin = { x, y };
       this.fill(d);
-      this.fresh = { ...this.fresh, tracks: this.tracks.version, x, y };
+      this.fresh = { ...this.fresh, of: t, tracks: t.version, x, y };
     }
     if (this.fresh.atlas !== this.atlas.version) {
       d.picture(this.atlas.canvas);
@@ -174,7 +175,7 @@ class TrackLayer implements CustomLayerInterface {
   }
 
   private fill(d: Drawing) {
-    const t = this.tracks;
+    const t = this.tracks();
     if (this.rows.length < t.meta.length * 8) this.rows = new Float32Array(t.meta.length * 12);
     const dense = inView(t, this.view.box()) > maxSymbols;
     let n = 0;
@@ -218,7 +219,7 @@ function style(): StyleSpecification {
 export class GLMap implements View {
   readonly map: MapLibre;
 
-  constructor(box: HTMLElement, tracks: Tracks, atlas: Atlas, onmove: () => void, onclick: (x: number, y: number) => void) {
+  constructor(box: HTMLElement, tracks: () => Tracks, atlas: Atlas, onmove: () => void, onclick: (x: number, y: number) => void) {
     this.map = new MapLibre({
       container: box, style: style(), center: [0, 30], zoom: 1.6, attributionControl: false, renderWorldCopies: false, dragRotate: false, pitchWithRotate: false, maxZoom: 20,
     });
