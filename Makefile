@@ -15,9 +15,12 @@ TOOL          := go tool -modfile=.ci/tools.mod
 
 .PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-api bench-build bench-go soak demo fuzz dist clean help
 
-run: build ## build takd and run it; the first run makes ./takd-data
+# The first run asks in a browser where there is a desktop (SETUP=1 for anywhere), and asks nothing where there is none.
+SETUP         ?= $(if $(DISPLAY)$(WAYLAND_DISPLAY),1)
+
+run: build ## build takd and run it; the first run makes ./takd-data, on a desktop with a page in the browser
 	@.ci/engine --try
-	./bin/takd run --init --data $(DATA)
+	./bin/takd run $(if $(SETUP),--hello,--init) --data $(DATA)
 
 engine: ## fetch the history engine (ClickHouse's library) into the user's cache
 	@.ci/engine

@@ -45,7 +45,7 @@ export async function open(base, options = {}) {
   });
   await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)));
   if (options.axe) await page.addInitScript({ content: axe }); // which the policy allows, unlike a script of the page
-  await page.goto(base + '/');
+  await page.goto(base + (options.path ?? '/'));
   return page;
 }
 

@@ -280,7 +280,12 @@ func port(a net.Addr) int {
 	if a == nil {
 		return 0
 	}
-	_, p, err := net.SplitHostPort(a.String())
+	return portOf(a.String())
+}
+
+// portOf is the port of host:port; 0 where there is none, or only a name of one.
+func portOf(addr string) int {
+	_, p, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0
 	}
