@@ -219,7 +219,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
-		live.Routes(s.hub(), s.past()), ui.Routes())
+		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
 }
 
 // recorded is the history, nil without one.
