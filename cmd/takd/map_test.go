@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,15 @@ type feed struct {
 	frames atomic.Uint64 // binary ones
 	gone   atomic.Uint64 // tracks taken off
 	done   chan struct{}
+
+	mu sync.Mutex // of what is sent
+	c  *websocket.Conn
+}
+
+func (f *feed) send(v any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.c.WriteJSON(v) // who cannot be written to reads nothing more
 }
 
 // watch opens the feed with the certificate of a user.
@@ -34,10 +44,8 @@ func (w *world) follow(cert tls.Certificate, route string, hello map[string]any)
 		w.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	f := &feed{done: make(chan struct{})}
-	if err := c.WriteJSON(hello); err != nil {
-		w.Fatal(err)
-	}
+	f := &feed{done: make(chan struct{}), c: c}
+	f.send(hello)
 	go func() {
 		defer close(f.done)
 		for {
@@ -52,7 +60,7 @@ func (w *world) follow(cert tls.Certificate, route string, hello map[string]any)
 				f.gone.Add(uint64(b[16]))
 			}
 			f.frames.Add(1)
-			_ = c.WriteJSON(map[string]any{"t": "ack", "seq": uint32(b[4]) | uint32(b[5])<<8})
+			f.send(map[string]any{"t": "ack", "seq": uint32(b[4]) | uint32(b[5])<<8})
 		}
 	}()
 	w.Cleanup(func() {

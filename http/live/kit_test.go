@@ -44,7 +44,7 @@ func newSiteOf(t *testing.T, past Past) *site {
 	t.Helper()
 	s := &site{T: t, past: past, out: map[string][]string{"ann": {"Blue"}, "bob": {"Blue", "Green"}, "red": {"Red"}}}
 	s.hub = NewHub(s, nil)
-	server, err := httpd.New(httpd.Options{Auth: s, Routes: Routes(s.hub, s.past), Limits: httpd.Limits{Logins: 10_000}})
+	server, err := httpd.New(httpd.Options{Auth: s, Routes: Routes(s.hub, s.past, nil), Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
 		t.Fatal(err)
 	}

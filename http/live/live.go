@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -31,10 +32,10 @@ const (
 	breath = 50 * time.Millisecond // between two looks because of something that is gone
 )
 
-// Routes is the table of what there is to call; past is nil where there is none.
-func Routes(h *Hub, past Past) []httpd.Route {
+// Routes is the table of what there is to call; past and talk are nil where there is none.
+func Routes(h *Hub, past Past, talk Talk) []httpd.Route {
 	return []httpd.Route{{
-		Method: http.MethodGet, Path: "/api/v1/live", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serve,
+		Method: http.MethodGet, Path: "/api/v1/live", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serve(talk),
 		Summary: "WebSocket: the tracks that the caller may see, as they move, in binary columns; for the map.",
 	}, {
 		Method: http.MethodGet, Path: "/api/v1/replay", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveReplay(past),
@@ -42,12 +43,16 @@ func Routes(h *Hub, past Past) []httpd.Route {
 	}, {
 		Method: http.MethodGet, Path: "/api/v1/track", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveTrail(past), Query: []string{"uid", "since", "until"},
 		Summary: "Where a uid was, of what the caller may see, in at most 24 hours: columns of at most 2000 points, in Unix milliseconds and 1e-7 degrees.",
+	}, {
+		Method: http.MethodPost, Path: "/api/v1/chat", Faces: httpd.Everyday, Role: httpd.Writer, Tag: "Live", Handler: serveTalk(talk), MaxBody: 256 << 10,
+		Summary: `Say something, with the chat open on a page: {"room":"All Chat Rooms","text":"T"}, with groups to narrow it, or with to, the uids that it is for.`,
 	}}
 }
 
 // message is what a page sends: first {"t":"hello"}, with key, epoch and seq of
 // the connection before where there was one; {"t":"ack","seq":N} for each seq;
-// {"t":"view","box":[west,south,east,north],"paused":false}.
+// {"t":"view","box":[west,south,east,north],"paused":false}; {"t":"chat"} to hear what
+// is said to its user, who is a contact as long as that.
 //
 // Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]},
 // with "to":T where it begins elsewhere, and "paused":true where it waits there; then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
@@ -75,7 +80,11 @@ type welcome struct {
 	User    string   `json:"user"`
 }
 
-func (h *Hub) serve(r *httpd.Request) error {
+func (h *Hub) serve(talk Talk) httpd.Handler {
+	return func(r *httpd.Request) error { return h.serveLive(r, talk) }
+}
+
+func (h *Hub) serveLive(r *httpd.Request, talk Talk) error {
 	who, still := r.Who, r.Recheck()
 	out, err := h.access.Out(r.Context(), who.User, who.Serial)
 	if err != nil {
@@ -88,7 +97,7 @@ func (h *Hub) serve(r *httpd.Request) error {
 	}
 	err = r.Upgrade(maxMessage, func(c *websocket.Conn) {
 		defer h.exit(s)
-		l := &line{h: h, s: s, c: c, still: still, in: make(chan message, 8), done: make(chan struct{})}
+		l := &line{h: h, s: s, c: c, still: still, who: who, talk: talk, in: make(chan message, 8), done: make(chan struct{})}
 		l.run()
 	})
 	if err != nil {
@@ -139,6 +148,12 @@ type line struct {
 	took  time.Duration
 	rows  int
 	again bool // everything is to be looked at anew
+
+	who   httpd.Principal
+	talk  Talk
+	said  chan *Said // to its user; nil: it does not hear
+	leave func()
+	lost  atomic.Bool // something said did not fit in
 }
 
 var errPage = errors.New("the page breaks the rules")
@@ -150,6 +165,7 @@ func (l *line) run() {
 		_ = l.c.NetConn().SetReadDeadline(time.Now()) // ends read
 		<-l.done
 	}()
+	defer l.quit()
 	if err := l.hello(); err != nil {
 		l.bye(websocket.ClosePolicyViolation, "want hello")
 		return
@@ -215,11 +231,7 @@ func (l *line) hello() error {
 		l.s.picture = old
 		l.h.pages.Unlock()
 	}
-	b, err := json.Marshal(welcome{"welcome", l.key, l.h.epoch, old != nil, append([]string{}, l.s.out...), l.s.user})
-	if err != nil {
-		return err
-	}
-	if err := l.write(websocket.TextMessage, b); err != nil {
+	if err := l.say(welcome{"welcome", l.key, l.h.epoch, old != nil, append([]string{}, l.s.out...), l.s.user}); err != nil {
 		return err
 	}
 	if lost {
@@ -245,6 +257,10 @@ func (l *line) loop() error {
 				return err
 			}
 			look.Reset(time.Until(due))
+		case m := <-l.said:
+			if err := l.hear(m); err != nil {
+				return err
+			}
 		case <-l.s.woken:
 			due = time.Now().Add(breath)
 			look.Reset(breath)
@@ -313,6 +329,8 @@ func (l *line) take(m message) error {
 		if m.Seq == l.s.seq && !l.sent.IsZero() {
 			l.took, l.sent = time.Since(l.sent), time.Time{}
 		}
+	case "chat":
+		return l.join()
 	case "view":
 		l.s.paused = m.Paused
 		l.s.view = nil
@@ -348,6 +366,14 @@ func (l *line) send() error {
 	}
 	l.h.frames.Add(1)
 	return nil
+}
+
+func (l *line) say(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return l.write(websocket.TextMessage, b)
 }
 
 func (l *line) write(kind int, b []byte) error {

@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
@@ -176,14 +175,6 @@ func validBox(b []float64) bool {
 		return len(b) == 0
 	}
 	return math.Abs(b[0]) <= 180 && math.Abs(b[2]) <= 180 && b[1] >= -90 && b[3] <= 90 && b[1] <= b[3]
-}
-
-func (p *replay) say(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return p.write(websocket.TextMessage, b)
 }
 
 // loop moves the clock, puts on the map what has come until then, and sends what

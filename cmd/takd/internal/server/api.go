@@ -222,7 +222,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		icons.Routes(icons.Deps{Store: s.icons(), Audit: s.store.Audit, Log: s.log}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
-		live.Routes(s.hub(), s.past()), ui.Routes())
+		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
 }
 
 // icons are the icon sets. One that cannot be read is left out.

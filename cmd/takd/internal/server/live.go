@@ -95,6 +95,7 @@ func (f *mapFeed) take(s *Server, m *msg.Msg, ev *cot.Event) {
 		f.hub.Gone(ev.Link, groups, s.engine.StillOf(m))
 	case string(typ) == "b-a-o-can", ev.Emergency.Cancel:
 		f.hub.Gone(ev.UID, groups, nil)
+	case m.Origin != nil && m.Origin.Input == chatInput: // at no place
 	case ev.HasPoint && (bytes.HasPrefix(typ, []byte("a-")) || bytes.HasPrefix(typ, []byte("b-m-p")) || bytes.HasPrefix(typ, []byte("b-a-o"))):
 		e := live.Event{
 			UID: ev.UID, Callsign: ev.Contact.Callsign, Type: typ, How: ev.How, Team: ev.Group.Name, Role: ev.Group.Role, Battery: ev.Battery, Alarm: ev.Emergency.Type,

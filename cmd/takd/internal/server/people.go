@@ -172,6 +172,10 @@ func (p *people) Settle(ctx context.Context) {
 // Attach implements marti.Streams. Who it is and what is switched on is asked
 // once more: what changes from now on finds the client.
 func (p *people) Attach(ctx context.Context, who httpd.Principal, remote netip.AddrPort, conn io.ReadWriteCloser) error {
+	return p.attach(ctx, who, remote, conn, "websocket")
+}
+
+func (p *people) attach(ctx context.Context, who httpd.Principal, remote netip.AddrPort, conn io.ReadWriteCloser, input string) error {
 	if who.Serial != "" && p.s.store.PKI.IsRevoked(who.Serial) {
 		return auth.ErrRevoked
 	}
@@ -183,7 +187,7 @@ func (p *people) Attach(ctx context.Context, who httpd.Principal, remote netip.A
 	if now.In, now.Out, err = p.s.contact.Active(ctx, now.User, "", now.In, now.Out); err != nil {
 		return err
 	}
-	return p.s.engine.Attach(ctx, netcore.Attached{Principal: netcore.Principal(now), Input: "websocket", Remote: remote, Conn: conn})
+	return p.s.engine.Attach(ctx, netcore.Attached{Principal: netcore.Principal(now), Input: input, Remote: remote, Conn: conn})
 }
 
 func leaver(c netcore.ClientInfo) contact.Endpoint {
