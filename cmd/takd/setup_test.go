@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -273,40 +272,19 @@ func TestFirstStartInChromium(t *testing.T) {
 	}
 	free := spare.Addr().String()
 	_ = spare.Close()
-	site, err := json.Marshal(map[string]string{
+	page := browse(ctx, t, "setup.mjs", map[string]string{
 		"link": strings.Replace(link.FindString(out.String()), "127.0.0.1", "localhost", 1), "taken": taken.Addr().String(), "free": free, "password": "a good password",
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, "node", filepath.Join("browser", "setup.mjs"))
-	cmd.Dir = filepath.Join("..", "..", "http", "ui")
-	cmd.Env = append(os.Environ(), "TAKD="+string(site))
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	err = nil
-	for device := false; !device && err == nil; {
-		select {
-		case err = <-ended:
-			if err == nil {
-				err = errors.New("it ended without a device")
-			}
-		case <-time.After(100 * time.Millisecond):
-			text, code := w.try("invite", "list", "--json")
-			device = code == 0 && strings.Contains(text, `"scout"`)
-		}
-	}
-	if err == nil {
+	invited := page.until(func() bool {
+		text, code := w.try("invite", "list", "--json")
+		return code == 0 && strings.Contains(text, `"scout"`)
+	})
+	if invited {
 		w.device("scout")
-		err = <-ended
 	}
-	if err != nil || !strings.Contains(said.String(), " steps\n") {
-		t.Errorf("%v:\n%s\ntakd says:\n%s%s", err, &said, out, w.log)
+	page.end()
+	if t.Failed() {
+		t.Logf("takd says:\n%s%s", out, w.log)
 	}
 	if text := out.String(); strings.Contains(text, "shown only now") || !strings.Contains(text, "Listening:") {
 		t.Errorf("takd says:\n%s", text)
