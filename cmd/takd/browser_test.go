@@ -3,8 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,21 +56,10 @@ func TestPageInChromium(t *testing.T) {
 	keys := t.TempDir()
 	w.takd("cert", "issue", "bob", "--ecdsa", "--out", keys)
 	w.takd("package", "bob", "--host", "localhost", "--out", filepath.Join(keys, "plans.zip"))
-	chromium(t, "run.mjs", map[string]string{
-		"enroll": w.site("enroll"), "api": w.site("https"), "password": "a good password",
-		"cert": filepath.Join(keys, "bob.pem"), "key": filepath.Join(keys, "bob.key"), "zip": filepath.Join(keys, "plans.zip"),
-	})
-	addr := func(name string) string {
-		_, port, err := net.SplitHostPort(w.srv.Status().Listeners[name])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "https://localhost:" + port
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	page := browse(ctx, t, "run.mjs", map[string]string{
-		"enroll": addr("enroll"), "api": addr("https"), "password": "a good password", "dir": keys,
+		"enroll": w.site("enroll"), "api": w.site("https"), "password": "a good password", "dir": keys,
 		"cert": filepath.Join(keys, "bob.pem"), "key": filepath.Join(keys, "bob.key"), "zip": filepath.Join(keys, "plans.zip"),
 	})
 	if page.until(written(keys, "token")) { // the device that is invited
@@ -106,6 +100,16 @@ func browse(ctx context.Context, t *testing.T, name string, site map[string]stri
 	}
 	go func() { s.ended <- cmd.Wait() }()
 	return s
+}
+
+// site is the address of a listener, as a browser has it.
+func (w *world) site(name string) string {
+	w.Helper()
+	_, port, err := net.SplitHostPort(w.srv.Status().Listeners[name])
+	if err != nil {
+		w.Fatal(err)
+	}
+	return "https://localhost:" + port
 }
 
 // until waits until ok; false when the script has ended before.
