@@ -56,7 +56,7 @@ func TestPageInChromium(t *testing.T) {
 	keys := t.TempDir()
 	w.takd("cert", "issue", "bob", "--ecdsa", "--out", keys)
 	w.takd("package", "bob", "--host", "localhost", "--out", filepath.Join(keys, "plans.zip"))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	page := browse(ctx, t, "run.mjs", map[string]string{
 		"enroll": w.site("enroll"), "api": w.site("https"), "password": "a good password", "dir": keys,

@@ -57,7 +57,7 @@ func TestPastInChromium(t *testing.T) {
 	off.takd("user", "add", "bob")
 	off.connect("bob", off.certificate("bob")).position()
 	w.connect("alice", w.certificate("alice")).position()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	browse(ctx, t, "past.mjs", map[string]string{
 		"enroll": w.site("enroll"), "off": off.site("enroll"), "password": "a good password", "now": now.Format(time.RFC3339),

@@ -249,7 +249,7 @@ func TestFirstStartInChromium(t *testing.T) {
 	t.Parallel()
 	builtPage(t)
 	w := &world{T: t, data: filepath.Join(t.TempDir(), "d"), log: &syncBuffer{}}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	ran := make(chan int, 1)
 	out := &syncBuffer{}
