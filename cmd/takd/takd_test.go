@@ -316,10 +316,26 @@ func (c *client) emergency() {
 	}
 }
 
-// receives waits for text.
-func (c *client) receives(text string) {
+// receives waits for text, and returns the event that it is in.
+func (c *client) receives(text string) (event string) {
 	c.Helper()
-	c.until(c.name+" receives "+text, func() bool { return strings.Contains(c.in.String(), text) })
+	c.until(c.name+" receives "+text, func() bool {
+		before, after, found := strings.Cut(c.in.String(), text)
+		end, _, whole := strings.Cut(after, "</event>")
+		event = before[strings.LastIndex(before, "<event")+1:] + text + end
+		return found && whole
+	})
+	return event
+}
+
+// missed fails if the client has received text. What would bring it must have been
+// passed on: the client's own ping comes after it.
+func (c *client) missed(text string) {
+	c.Helper()
+	c.ping()
+	if strings.Contains(c.in.String(), text) {
+		c.Errorf("%s received %s", c.name, text)
+	}
 }
 
 // seesLeave waits until the client is told that another one has left.

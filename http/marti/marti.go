@@ -58,6 +58,7 @@ type Live interface {
 type Deps struct {
 	Live    Live
 	Streams Streams
+	Publish httpd.Publish
 	Auth    *auth.Service
 	Contact *contact.Store
 	History *history.Store // nil: there is none
@@ -77,7 +78,7 @@ type api struct {
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d, asking: make(chan struct{}, asking)}
-	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.streamRoutes(), a.recall())
+	return slices.Concat(a.server(), a.people(), a.groupRoutes(), a.streamRoutes(), a.recall(), a.locateRoutes())
 }
 
 // on completes the rows of one chapter; they are for users unless they say otherwise.

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -45,8 +44,9 @@ type File struct {
 // maxFile bounds one upload.
 const maxFile = 400 << 20
 
+const at = "/Marti/api/device/profile"
+
 func (a *api) admin() []httpd.Route {
-	const at = "/Marti/api/device/profile"
 	routes := []httpd.Route{
 		{Method: "GET", Path: at, Summary: "Profiles: enrollment and connection, for everybody or (NAME:GROUP) for a group.", Handler: a.list},
 		{Method: "GET", Path: at + "/{name}", Summary: "A profile.", Handler: a.get},
@@ -60,10 +60,14 @@ func (a *api) admin() []httpd.Route {
 		},
 		{Method: "GET", Path: at + "/{name}/file/{id}", Summary: "Download a file of a profile.", Handler: a.download},
 		{Method: "DELETE", Path: at + "/{name}/file/{id}", Summary: "Delete a file of a profile.", Handler: a.removeFile},
-		{Method: "GET", Path: at + "/{name}/missionpackage", Summary: "A profile as a data package, or 204.", Handler: a.pack},
+		{Method: "POST", Path: at + "/{name}/send", Summary: "Offer a profile to devices: the body is a JSON list of their uids.", MaxBody: 512 << 10, Handler: a.send},
+		{Method: "GET", Path: at + "/{name}/missionpackage", Role: httpd.User, Summary: "A profile as a data package, or 204; that of a group for its members and administrators.", Handler: a.pack},
 	}
 	for i := range routes {
-		routes[i].Tag, routes[i].Faces, routes[i].Role = "Profiles", httpd.Everyday, httpd.Admin
+		routes[i].Tag, routes[i].Faces = "Profiles", httpd.Everyday
+		if routes[i].Role == 0 {
+			routes[i].Role = httpd.Admin
+		}
 	}
 	return routes
 }
@@ -354,11 +358,20 @@ func (a *api) pack(r *httpd.Request) error {
 		return err
 	}
 	_, group, _ := strings.Cut(name, ":")
-	p, err := open(dir, path.Base(name), time.Time{}, func(string) bool { return group != "" })
+	if group != "" && r.Who.Role != httpd.Admin && !slices.Contains(r.Who.Out, group) && !slices.Contains(r.Who.In, group) {
+		return httpd.NotFound("Not Found: there is no such profile")
+	}
+	p, err := a.whole(name, dir)
 	if err != nil {
 		return err
 	}
 	return p.Reply(r)
+}
+
+// whole are all files of a profile, without those of its groups.
+func (a *api) whole(name, dir string) (*Package, error) {
+	_, group, _ := strings.Cut(name, ":")
+	return open(dir, name, time.Time{}, func(string) bool { return group != "" })
 }
 
 func attachment(name string) string {

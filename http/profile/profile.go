@@ -40,9 +40,11 @@ const (
 
 // Deps is what the API needs.
 type Deps struct {
-	Dir   string // DATA/profiles; need not exist
-	Audit func(ctx context.Context, actor, action, detail string) error
-	Log   *slog.Logger
+	Dir     string        // DATA/profiles; need not exist
+	Site    func() string // https://host:port of the API, as phones reach it
+	Publish httpd.Publish
+	Audit   func(ctx context.Context, actor, action, detail string) error
+	Log     *slog.Logger
 }
 
 type api struct{ Deps }

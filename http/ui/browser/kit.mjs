@@ -79,11 +79,11 @@ export async function step(name, f) {
 
 /** Waits until f is true. */
 export async function until(what, f) {
-  for (let i = 0; i < 400; i++) {
+  for (let i = 0; i < 1200; i++) {
     if (await f()) return;
     await new Promise((r) => setTimeout(r, 50));
   }
-  throw new Error(`not within 20 s: ${what}`);
+  throw new Error(`not within 60 s: ${what}`);
 }
 
 export async function end() {

@@ -208,7 +208,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Site:     s.site,
 		Options:  func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
-		Live: people, Streams: people, History: s.recorded(), Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Live: people, Streams: people, Publish: people.publish, History: s.recorded(), Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
 		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
@@ -218,7 +218,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Status:   func() any { return s.Status() }, Metrics: s.writeMetrics, Settings: settings{s.cfg}, LogTail: s.logTail,
 	}), files.Routes(files.Deps{
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
-	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
+	}), profile.Routes(profile.Deps{Dir: profiles, Site: s.apiURL, Publish: people.publish, Audit: s.store.Audit, Log: s.log}),
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		icons.Routes(icons.Deps{Store: s.icons(), Audit: s.store.Audit, Log: s.log}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
@@ -274,6 +274,12 @@ func (s *Server) site() enroll.Site {
 		site.EnrollPort, site.APIPort = port(s.api.addrs["enroll"]), port(s.api.addrs["https"])
 	}
 	return site
+}
+
+// apiURL is where phones reach the API.
+func (s *Server) apiURL() string {
+	site := s.site()
+	return "https://" + net.JoinHostPort(site.Host, strconv.Itoa(site.APIPort))
 }
 
 func port(a net.Addr) int {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +16,6 @@ import (
 
 	"takd/cot"
 	"takd/cot/frame"
-	"takd/cot/takpb"
 	"takd/http/httpd"
 	"takd/http/live"
 )
@@ -29,7 +26,6 @@ const (
 	chatStale   = 24 * time.Hour
 	maxChatText = 16 << 10 // bytes of a message that a page gets
 	maxArrived  = 64
-	unknownCoT  = 9_999_999
 )
 
 // talks are those who chat on a page. Each is one client of the engine, so that what
@@ -128,9 +124,9 @@ func (k *talker) live(who httpd.Principal) {
 func (k *talker) present() {
 	tick := time.NewTicker(presence)
 	defer tick.Stop()
-	name := escape(k.user)
+	name := httpd.EscapeXML(k.user)
 	for {
-		detail := `<takv os="0" version="` + escape(k.t.s.opts.Version) + `" device="browser" platform="takd"/><contact callsign="` + name + `" endpoint="*:-1:stcp"/><uid Droid="` + name +
+		detail := `<takv os="0" version="` + httpd.EscapeXML(k.t.s.opts.Version) + `" device="browser" platform="takd"/><contact callsign="` + name + `" endpoint="*:-1:stcp"/><uid Droid="` + name +
 			`"/><__group name="White" role="Team Member"/><marti archive="false"/>`
 		if k.send(k.uid, "a-f-G-U-C", "h-e", 3*presence, detail) != nil {
 			return
@@ -229,7 +225,7 @@ func clip(b []byte) string { return strings.ToValidUTF8(string(b[:min(len(b), ma
 
 // confirm tells who said m that it is on a page.
 func (k *talker) confirm(m *live.Said) {
-	id, uid, name := escape(m.ID), escape(m.UID), escape(k.user)
+	id, uid, name := httpd.EscapeXML(m.ID), httpd.EscapeXML(m.UID), httpd.EscapeXML(k.user)
 	_ = k.send(m.ID, "b-t-f-d", "m-g", chatStale, `<__chatreceipt parent="RootContactGroup" groupOwner="false" chatroom="`+name+`" id="`+k.uid+`" messageId="`+id+`" senderCallsign="`+name+`"><chatgrp id="`+k.uid+
 		`" uid0="`+uid+`" uid1="`+k.uid+`"/></__chatreceipt><link uid="`+k.uid+`" type="a-f-G-U-C" relation="p-p"/><marti><dest uid="`+uid+`"/></marti>`)
 }
@@ -264,48 +260,37 @@ func (t *talks) Say(who httpd.Principal, said *live.Said) (string, error) {
 
 // geoChat is the detail of a message as ATAK makes it.
 func geoChat(m *live.Said) string {
-	room, name, id := escape(m.Room), escape(m.Name), escape(m.ID)
+	room, name, id := httpd.EscapeXML(m.Room), httpd.EscapeXML(m.Name), httpd.EscapeXML(m.ID)
 	parent, others := "RootContactGroup", []string{m.Room}
 	if len(m.To) > 0 && !slices.Equal(m.To, others) {
 		parent, others = "TeamGroups", m.To
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<__chat parent="%s" groupOwner="false" messageId="%s" chatroom="%s" id="%s" senderCallsign="%s"><chatgrp uid0="%s"`, parent, id, name, room, escape(m.Callsign), m.UID)
+	fmt.Fprintf(&b, `<__chat parent="%s" groupOwner="false" messageId="%s" chatroom="%s" id="%s" senderCallsign="%s"><chatgrp uid0="%s"`, parent, id, name, room, httpd.EscapeXML(m.Callsign), m.UID)
 	for i, uid := range others {
-		fmt.Fprintf(&b, ` uid%d="%s"`, i+1, escape(uid))
+		fmt.Fprintf(&b, ` uid%d="%s"`, i+1, httpd.EscapeXML(uid))
 	}
 	fmt.Fprintf(&b, ` id="%s"/></__chat><link uid="%s" type="a-f-G-U-C" relation="p-p"/><remarks source="BAO.F.ATAK.%s" to="%s" time="%s">%s</remarks>`,
-		room, m.UID, m.UID, room, cot.AppendTime(nil, m.At), escape(m.Text))
+		room, m.UID, m.UID, room, cot.AppendTime(nil, m.At), httpd.EscapeXML(m.Text))
 	if len(m.To)+len(m.Groups) > 0 {
 		b.WriteString("<marti>")
 		for _, uid := range m.To {
-			b.WriteString(`<dest uid="` + escape(uid) + `"/>`)
+			b.WriteString(`<dest uid="` + httpd.EscapeXML(uid) + `"/>`)
 		}
 		for _, g := range m.Groups {
-			b.WriteString(`<dest group="` + escape(g) + `"/>`)
+			b.WriteString(`<dest group="` + httpd.EscapeXML(g) + `"/>`)
 		}
 		b.WriteString("</marti>")
 	}
 	return b.String()
 }
 
-func escape(text string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text)) // a Builder takes everything
-	return b.String()
-}
-
 // send gives the engine an event at no place.
 func (k *talker) send(uid, typ, how string, life time.Duration, detail string) error {
-	now := time.Now()
-	ms := uint64(now.UnixMilli())
-	b, err := (&takpb.TakMessage{CotEvent: &takpb.CotEvent{
-		Uid: uid, Type: typ, How: how, SendTime: ms, StartTime: ms, StaleTime: uint64(now.Add(life).UnixMilli()), Hae: unknownCoT, Ce: unknownCoT, Le: unknownCoT,
-		Detail: &takpb.Detail{XmlDetail: detail},
-	}}).MarshalVT()
+	frame, err := encode(&httpd.Event{UID: uid, Type: typ, How: how, Life: life, Detail: detail})
 	if err != nil {
 		return err
 	}
-	_, err = k.to.Write(append(binary.AppendUvarint([]byte{0xBF}, uint64(len(b))), b...))
+	_, err = k.to.Write(frame)
 	return err
 }
