@@ -107,8 +107,11 @@ func (b *batch) there(ctx context.Context, db driver.Conn) (bool, error) {
 	return n > 0, nil
 }
 
-// bucket is the start of the ten minutes of t.
-func bucket(t time.Time) int64 { return t.Unix() / 600 * 600 }
+// bucketSeconds is how long a piece of time is that rows lie together by.
+const bucketSeconds = 600
+
+// bucket is the start of the bucket of t.
+func bucket(t time.Time) int64 { return seconds(t) / bucketSeconds * bucketSeconds }
 
 func column[T any](rows []*Event, get func(*Event) T) []T {
 	out := make([]T, len(rows))

@@ -34,6 +34,19 @@ func newTraffic(tracks int) *traffic {
 	return f
 }
 
+// What clients differ in.
+var (
+	devices = [][2]string{
+		{"5.1.0.11 (a1b2c3).1700000000-CIV", "SAMSUNG SM-S911B"},
+		{"5.2.0.4 (77ab01).1721100000-CIV", "SAMSUNG SM-G736U1"},
+		{"4.10.0.9 (0ff3c9).1690000000-CIV", "GOOGLE PIXEL 8"},
+		{"5.3.0.1 (9e01d2).1735000000-CIV", "ONEPLUS CPH2449"},
+		{"5.0.0.7 (c3d4e5).1710000000-CIV", "ZEBRA TC57X"},
+	}
+	teams = []string{"Cyan", "Blue", "Red", "Green", "Yellow", "White", "Magenta"}
+	types = []string{"a-f-G-U-C", "a-f-G-E-V", "a-f-A-M-H", "a-n-A-C-F", "a-u-G", "a-f-S-X-M", "a-h-G-I-R-A", "a-f-G-U-C-I", "a-n-S", "a-f-A-M-F-Q"}
+)
+
 const layout = "2006-01-02T15:04:05.000Z"
 
 func (f *traffic) next() *history.Event {
@@ -45,12 +58,15 @@ func (f *traffic) next() *history.Event {
 	f.lon[i] += 1e-4 * math.Sin(course*math.Pi/180)
 	uid, sign := fmt.Sprintf("ANDROID-%016x", uint64(i)*0x9e3779b97f4a7c15), fmt.Sprintf("UNIT %d", i)
 	hae, speed := 500+float64(i%100)+f.rnd.Float64(), 1.4+f.rnd.Float64()/10
-	raw := fmt.Sprintf(`<event version="2.0" uid="%s" type="a-f-G-U-C" how="m-g" time="%s" start="%s" stale="%s"><point lat="%.7f" lon="%.7f" hae="%.3f" ce="4.2" le="9999999.0"/><detail><takv os="34" version="5.1.0.11 (a1b2c3).1700000000-CIV" device="SAMSUNG SM-S911B" platform="ATAK-CIV"/><contact endpoint="*:-1:stcp" callsign="%s"/><uid Droid="%s"/><precisionlocation altsrc="GPS" geopointsrc="GPS"/><__group role="Team Member" name="Cyan"/><status battery="%d"/><track course="%.6f" speed="%.6f"/></detail></event>`,
-		uid, when.Format(layout), when.Format(layout), when.Add(75*time.Second).Format(layout), f.lat[i], f.lon[i], hae, sign, sign, 90-f.n/f.tracks%60, course, speed)
+	kind := devices[i%len(devices)]
+	team, group, typ := teams[i%len(teams)], teams[i%4], types[i%len(types)]
+	raw := fmt.Sprintf(`<event version="2.0" uid="%s" type="%s" how="m-g" time="%s" start="%s" stale="%s"><point lat="%.7f" lon="%.7f" hae="%.3f" ce="4.2" le="9999999.0"/><detail><takv os="%d" version="%s" device="%s" platform="ATAK-CIV"/><contact endpoint="*:-1:stcp" callsign="%s"/><uid Droid="%s"/><precisionlocation altsrc="GPS" geopointsrc="GPS"/><__group role="Team Member" name="%s"/><status battery="%d"/><track course="%.6f" speed="%.6f"/></detail></event>`,
+		uid, typ, when.Format(layout), when.Format(layout), when.Add(75*time.Second).Format(layout), f.lat[i], f.lon[i], hae,
+		30+i%6, kind[0], kind[1], sign, sign, team, 90-f.n/f.tracks%60, course, speed)
 	return &history.Event{
 		Table: history.Cot, Received: when.Add(40 * time.Millisecond), Time: when, Start: when, Stale: when.Add(75 * time.Second),
-		UID: uid, Callsign: sign, Type: "a-f-G-U-C", How: "m-g", Lat: f.lat[i], Lon: f.lon[i], HAE: hae, CE: 4.2, LE: history.Unknown,
-		Speed: speed, Course: course, Team: "Cyan", Role: "Team Member", Groups: []string{"Blue"}, User: sign, Sender: uid, Source: "tls",
+		UID: uid, Callsign: sign, Type: typ, How: "m-g", Lat: f.lat[i], Lon: f.lon[i], HAE: hae, CE: 4.2, LE: history.Unknown,
+		Speed: speed, Course: course, Team: team, Role: "Team Member", Groups: []string{group}, User: sign, Sender: uid, Source: "tls",
 		Raw: []byte(raw),
 	}
 }

@@ -1,10 +1,13 @@
 package history_test
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,4 +76,40 @@ func forward(l net.Listener, socket string) {
 			}()
 		}
 	}
+}
+
+// An https DSN is encrypted, and whom nobody vouches for is not talked to.
+func TestExternalTLS(t *testing.T) {
+	run, err := os.MkdirTemp("", "takd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
+	e, err := engine.Start(engine.Options{Command: self, Dir: t.TempDir(), Socket: filepath.Join(run, "s")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Stop(within(t)) })
+	if err := e.Wait(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	signed := httptest.NewTLSServer(nil) // for its certificate, which nobody knows
+	config := signed.TLS.Clone()
+	config.NextProtos = nil
+	signed.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go forward(l, filepath.Join(run, "s"))
+	dsn := "https://" + l.Addr().String() + "/default"
+	s := open(t, history.Options{Mode: dsn, Dir: t.TempDir(), Flush: 50 * time.Millisecond})
+	if _, _, err := s.Ping(within(t)); err == nil || !strings.Contains(err.Error(), "x509") {
+		t.Errorf("unknown certificate: %v; want an error of x509", err)
+	}
+	s = opened(t, history.Options{Mode: dsn + "?skip_verify=true", Dir: t.TempDir(), Flush: 50 * time.Millisecond})
+	record(t, s, at("a", 0))
+	flush(t, s)
+	once(t, s, 1)
 }

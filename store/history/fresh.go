@@ -15,7 +15,7 @@ func (s *Store) Fresh(ctx context.Context, since, now time.Time, limit int, fn f
 		return fmt.Errorf("%w: limit %d", ErrInvalid, limit)
 	}
 	const of = "bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?) AND startsWith(type, 'a-') AND empty(dests) AND user != ''"
-	window := []any{seconds(since) / 600 * 600, millis(since)}
+	window := []any{bucket(since), millis(since)}
 	where := of + " AND (uid, user, server_time) IN (SELECT uid, user, max(server_time) FROM " + Cot + " WHERE " + of +
 		" GROUP BY uid, user HAVING toUnixTimestamp64Milli(max(server_time)) + argMax(stale_after, server_time) > ?" +
 		fmt.Sprintf(" ORDER BY max(server_time) DESC LIMIT %d)", limit)

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -160,7 +161,7 @@ func (s *Store) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	partition, err := migrate(ctx, s.db, s.opts.Partition)
+	partition, err := migrate(ctx, s.db, layout{s.opts.Partition, s.opts.Cluster})
 	if errors.Is(err, ErrNewer) {
 		s.opts.Log.Error("history not used", "error", err)
 		s.refusal = err
@@ -187,6 +188,10 @@ func (s *Store) write(ctx context.Context, g *group, look bool) error {
 			}
 		}
 		b.split(s.shaper)
+		if s.opts.Cluster != "" {
+			// The look may have been at a server that does not have it yet.
+			ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": strconv.FormatUint(b.ID, 10)}))
+		}
 		if err := b.send(ctx, s.db); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type Options struct {
 	QueueBytes int64         `yaml:"queue_bytes"    help:"Bytes of events that may wait in memory. Events beyond are dropped and counted." default:"134217728"`
 	SpoolMax   int64         `yaml:"spool_max"      help:"Bytes on disk for events that the database has not taken yet; the oldest go when it is full." default:"4294967296"`
 	Partition  string        `yaml:"partition"      help:"What retention removes at once, day or hour. It holds from when the tables are made." default:"day"`
+	Cluster    string        `yaml:"cluster,omitempty" help:"With a DSN: the cluster whose servers each keep all tables (ReplicatedMergeTree, one shard). The DSN may name several of them: clickhouse://user:password@a:9000,b:9000/takd. It holds from when the tables are made."`
 	Archive    []Rule        `yaml:"archive,omitempty" kong:"-" help:"What is recorded, and how much of it; the first rule that fits an event decides."`
 
 	Dir     string       `yaml:"-" kong:"-"` // required: of the embedded engine and the spool
@@ -82,6 +84,9 @@ func (o Options) Validate() error {
 			bad("mode: the DSN cannot be read") // the error may show the password
 		}
 	}
+	if o.Cluster != "" && (o.Mode == Embedded || !clusterName.MatchString(o.Cluster)) {
+		bad("cluster %.70q: want a name of letters, digits, _, - and ., and a DSN as the mode", o.Cluster)
+	}
 	if o.Memory < 256<<20 {
 		bad("memory %d: want at least 268435456", o.Memory)
 	}
@@ -114,13 +119,18 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
 // parseDSN reads a DSN. https says by itself that the connection is secure.
 func parseDSN(dsn string) (*clickhouse.Options, error) {
-	if u, err := url.Parse(dsn); err == nil && u.Scheme == "https" && !u.Query().Has("secure") {
-		q := u.Query()
-		q.Set("secure", "true")
-		u.RawQuery = q.Encode()
-		dsn = u.String()
+	// Not by url.Parse: it knows no list of hosts.
+	_, text, found := strings.Cut(dsn, "?")
+	if q, err := url.ParseQuery(text); err == nil && strings.HasPrefix(dsn, "https://") && !q.Has("secure") {
+		sep := "?"
+		if found {
+			sep = "&"
+		}
+		dsn += sep + "secure=true"
 	}
 	return clickhouse.ParseDSN(dsn)
 }

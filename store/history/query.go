@@ -71,7 +71,7 @@ func (q Query) where() (sql string, args []any, err error) {
 	}
 	// The bucket leads the order of the table.
 	if !q.Since.IsZero() {
-		add("bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?)", seconds(q.Since)/600*600, millis(q.Since))
+		add("bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?)", bucket(q.Since), millis(q.Since))
 	}
 	if !q.Until.IsZero() {
 		add("bucket <= toDateTime(?) AND server_time < fromUnixTimestamp64Milli(?)", seconds(q.Until), millis(q.Until))

@@ -14,11 +14,33 @@ var ErrNewer = errors.New("history was written by a newer takd")
 
 // The versions of the schema; takd only goes forward. A version is recorded when
 // all its statements are through, and each of them can be carried out twice.
-var migrations = []func(partition string) []string{first, second}
+var migrations = []func(layout) []string{first, second}
 
-const schemaTable = `CREATE TABLE IF NOT EXISTS takd_schema (
-	version UInt32, partition LowCardinality(String), applied DateTime DEFAULT now()
-) ENGINE = MergeTree ORDER BY version`
+const schemaTable = "takd_schema"
+
+// layout is what holds for all tables.
+type layout struct {
+	partition string // Day or Hour
+	cluster   string // where the tables are replicated; "" is one server alone
+}
+
+// on is where a statement is carried out.
+func (l layout) on() string {
+	if l.cluster == "" {
+		return ""
+	}
+	return " ON CLUSTER '" + l.cluster + "'"
+}
+
+// create makes a table. In a cluster every server has all of it; {shard} and
+// {replica} are what its servers' configuration says, as is usual.
+func (l layout) create(table, columns, rest string) string {
+	engine := "MergeTree"
+	if l.cluster != "" {
+		engine = "ReplicatedMergeTree('/clickhouse/tables/{shard}/takd/{database}/" + table + "', '{replica}')"
+	}
+	return "CREATE TABLE IF NOT EXISTS " + table + l.on() + " (" + columns + "\n) ENGINE = " + engine + " " + rest
+}
 
 // columns is the shape of every table; a column that a class of data does not use
 // takes no room. Neighbours in the order are reports of one uid, so most columns
@@ -67,31 +89,31 @@ const columns = `
 // first makes the tables. Ten minutes come first in the order, then the uid: a
 // window of time is a few ranges of the index, a track one range for each ten
 // minutes, and a granule holds few uids, so that an area leaves most of them out.
-func first(partition string) []string {
+func first(l layout) []string {
 	by := "toYYYYMMDD(server_time)"
-	if partition == Hour {
+	if l.partition == Hour {
 		by = "toYYYYMMDD(server_time) * 100 + toHour(server_time)"
 	}
 	out := make([]string, 0, len(Tables))
 	for _, table := range Tables {
-		out = append(out, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s\n) ENGINE = MergeTree PARTITION BY %s ORDER BY (bucket, uid, server_time) SETTINGS index_granularity = 2048",
-			table, columns, by))
+		out = append(out, l.create(table, columns, "PARTITION BY "+by+" ORDER BY (bucket, uid, server_time) SETTINGS index_granularity = 2048"))
 	}
 	return out
 }
 
 // second has events as shapes and rests: see shape.go. Those from before are whole.
-func second(string) []string {
+func second(l layout) []string {
 	out := make([]string, 0, len(Tables))
 	for _, table := range Tables {
-		out = append(out, "ALTER TABLE "+table+" ADD COLUMN IF NOT EXISTS shape LowCardinality(String) AFTER text")
+		out = append(out, "ALTER TABLE "+table+l.on()+" ADD COLUMN IF NOT EXISTS shape LowCardinality(String) AFTER text")
 	}
 	return out
 }
 
 // migrate brings the tables up to date and returns their partition.
-func migrate(ctx context.Context, db driver.Conn, partition string) (string, error) {
-	if err := db.Exec(ctx, schemaTable); err != nil {
+func migrate(ctx context.Context, db driver.Conn, l layout) (string, error) {
+	versions := l.create(schemaTable, "version UInt32, partition LowCardinality(String), applied DateTime DEFAULT now()", "ORDER BY version")
+	if err := db.Exec(ctx, versions); err != nil {
 		return "", fmt.Errorf("history schema: %w", err)
 	}
 	var (
@@ -105,18 +127,18 @@ func migrate(ctx context.Context, db driver.Conn, partition string) (string, err
 		return "", fmt.Errorf("%w: version %d, this one knows %d", ErrNewer, at, len(migrations))
 	}
 	if made != "" {
-		partition = made // it cannot change with the tables in place
+		l.partition = made // it cannot change with the tables in place
 	}
 	for i := int(at); i < len(migrations); i++ {
-		for _, sql := range migrations[i](partition) {
+		for _, sql := range migrations[i](l) {
 			if err := db.Exec(ctx, sql); err != nil {
 				name, _, _ := strings.Cut(sql, "(")
 				return "", fmt.Errorf("history schema version %d: %s: %w", i+1, strings.TrimSpace(name), err)
 			}
 		}
-		if err := db.Exec(ctx, "INSERT INTO takd_schema (version, partition) SELECT ?, ?", i+1, partition); err != nil {
+		if err := db.Exec(ctx, "INSERT INTO takd_schema (version, partition) SELECT ?, ?", i+1, l.partition); err != nil {
 			return "", fmt.Errorf("history schema version %d: %w", i+1, err)
 		}
 	}
-	return partition, nil
+	return l.partition, nil
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"takd/store/history/engine"
 )
@@ -79,10 +82,10 @@ func TestMigrationIsRepeated(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if by, err := migrate(ctx, s.db, Day); err != nil || by != Day {
+	if by, err := migrate(ctx, s.db, layout{partition: Day}); err != nil || by != Day {
 		t.Fatalf("migrate = %q, %v", by, err)
 	}
-	if by, err := migrate(ctx, s.db, Hour); err != nil || by != Day {
+	if by, err := migrate(ctx, s.db, layout{partition: Hour}); err != nil || by != Day {
 		t.Fatalf("migrate to other partitions = %q, %v; want those that are there", by, err)
 	}
 	var n uint64
@@ -100,6 +103,9 @@ func TestOptions(t *testing.T) {
 		"off":       {o: Options{Mode: Off}, ok: true},
 		"native":    {o: Options{Mode: "clickhouse://u:p@host:9000/db"}, ok: true},
 		"https":     {o: Options{Mode: "https://host:8443/db"}, ok: true},
+		"hosts":     {o: Options{Mode: "clickhouse://u:p@a:9000,b:9000/db", Cluster: "takd_1"}, ok: true},
+		"cluster":   {o: Options{Cluster: "takd"}}, // embedded
+		"injection": {o: Options{Mode: "clickhouse://u:p@a:9000/db", Cluster: "x' SYNC"}},
 		"mode":      {o: Options{Mode: "on"}},
 		"dsn":       {o: Options{Mode: "clickhouse://h:x:y"}},
 		"memory":    {o: Options{Memory: 1}},
@@ -116,5 +122,45 @@ func TestOptions(t *testing.T) {
 				t.Errorf("Validate(%+v) = %v; want ok %v", tc.o, err, tc.ok)
 			}
 		})
+	}
+}
+
+// In a cluster every table is made on all servers, and replicated.
+func TestClusterStatements(t *testing.T) {
+	one, many := layout{partition: Day}, layout{partition: Hour, cluster: "c1"}
+	for i, m := range migrations {
+		for j, sql := range m(many) {
+			if alone := m(one)[j]; strings.Contains(alone, "CLUSTER") || strings.Contains(alone, "Replicated") {
+				t.Errorf("version %d: one server: %s", i+1, alone)
+			}
+			head, _, _ := strings.Cut(sql, "(")
+			if !strings.Contains(head, " ON CLUSTER 'c1'") {
+				t.Errorf("version %d: %s", i+1, head)
+			}
+			want := "ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/takd/{database}/" + Tables[j] + "', '{replica}') PARTITION BY"
+			if strings.HasPrefix(sql, "CREATE") && !strings.Contains(sql, want) {
+				t.Errorf("version %d: %s", i+1, sql)
+			}
+		}
+	}
+}
+
+// What a DSN says reaches the driver: several servers, encryption, the protocol.
+func TestDSN(t *testing.T) {
+	for dsn, want := range map[string]struct {
+		hosts    string
+		protocol clickhouse.Protocol
+		secure   bool
+	}{
+		"clickhouse://u:p@a:9000,b:9001/db":        {"a:9000 b:9001", clickhouse.Native, false},
+		"clickhouse://u:p@a:9440/db?secure=true":   {"a:9440", clickhouse.Native, true},
+		"http://u:p@a:8123/db":                     {"a:8123", clickhouse.HTTP, false},
+		"https://u:p@a:8443,b:8443/db":             {"a:8443 b:8443", clickhouse.HTTP, true},
+		"https://u:p@a:8443/db?dial_timeout=200ms": {"a:8443", clickhouse.HTTP, true},
+	} {
+		o, err := parseDSN(dsn)
+		if err != nil || strings.Join(o.Addr, " ") != want.hosts || o.Protocol != want.protocol || (o.TLS != nil) != want.secure || o.Auth.Username != "u" || o.Auth.Database != "db" {
+			t.Errorf("%s: %+v, %v", dsn, o, err)
+		}
 	}
 }

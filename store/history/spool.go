@@ -19,10 +19,12 @@ import (
 )
 
 // A segment is a file with one group: magic, rows (4 bytes), checksum of what
-// follows it (4), length of that (8), and the group as gob within zstd. Numbers
-// are big-endian. Its name is the ID of the group.
+// follows it (4), length of that (8), and the group (segment.go) within zstd. Numbers
+// are big-endian. Its name is the ID of the group. Those of the first kind hold
+// whole events as gob; they are read, and not written any more.
 const (
-	magic     = "takdspl1"
+	magic     = "takdspl2"
+	firstKind = "takdspl1"
 	headSize  = len(magic) + 4 + 4 + 8
 	segExt    = ".seg"
 	badExt    = ".bad"
@@ -137,12 +139,9 @@ func readHead(path string) ([]byte, error) {
 
 // append writes a group. It is on disk when append returns.
 func (s *spool) append(g *group) error {
-	var plain bytes.Buffer
-	if err := gob.NewEncoder(&plain).Encode(g); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	out := make([]byte, headSize, headSize+plain.Len()/2)
-	out = s.enc.EncodeAll(plain.Bytes(), out)
+	plain := g.pack()
+	out := make([]byte, headSize, headSize+len(plain)/2)
+	out = s.enc.EncodeAll(plain, out)
 	body := out[headSize:]
 	copy(out, magic)
 	binary.BigEndian.PutUint32(out[len(magic):], uint32(g.rows))
@@ -245,7 +244,7 @@ func (s *spool) load(id uint64) (*group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	if len(b) < headSize || string(b[:len(magic)]) != magic {
+	if len(b) < headSize || string(b[:len(magic)]) != magic && string(b[:len(magic)]) != firstKind {
 		return nil, fmt.Errorf("%w: no head", errCorrupt)
 	}
 	body := b[headSize:]
@@ -259,8 +258,14 @@ func (s *spool) load(id uint64) (*group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	g := new(group)
-	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(g); err != nil {
+	var g *group
+	if string(b[:len(magic)]) == magic {
+		g, err = unpack(plain)
+	} else {
+		g = new(group)
+		err = gob.NewDecoder(bytes.NewReader(plain)).Decode(g)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	for _, b := range g.Batches {

@@ -204,6 +204,7 @@ func settings(o ServeOptions) []byte {
     <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+    <auto_statistics_types></auto_statistics_types>
     <merge_max_block_size_bytes>4194304</merge_max_block_size_bytes>
   </merge_tree>
 </clickhouse>
