@@ -112,6 +112,33 @@ await step('users', async () => {
   await carol.locator('.tag.bad').waitFor();
   await look(root, 'users');
 });
+await step('users from a file, and many at once', async () => {
+  await root.getByRole('button', { name: 'Import CSV' }).click();
+  const file = (text) => root.setInputFiles('input[name=csv]', { name: 'people.csv', mimeType: 'text/csv', buffer: Buffer.from(text) });
+  await file('name,role,groups\nsquad1,user,Squad\nsquad2,king,Squad\n../x,user,\n');
+  await until('what is wrong', async () => (await root.locator('.wrong tbody tr').count()) === 2);
+  if (!(await root.isDisabled('button[name=import]'))) throw new Error('a bad file can be sent');
+  await look(root, 'import');
+  await file('name,role,groups\nsquad1,user,Squad\nsquad2,user,Squad\nsquad3,user,\n');
+  await root.locator('dialog .tag', { hasText: 'Squad' }).waitFor();
+  await root.click('button[name=import]');
+  await root.locator('dialog .said').waitFor();
+  await root.keyboard.press('Escape');
+  await root.fill('input[type=search]', 'squad');
+  await root.getByLabel('Choose all that are shown').check();
+  const tags = (name) => root.locator('tr', { hasText: name }).locator('.tag').allInnerTexts();
+  await root.fill('input[name=bulkgroup]', 'Reserve');
+  await root.getByRole('button', { name: 'Add to it' }).click();
+  await until('all in the group', async () => (await tags('squad3')).join() === 'Reserve,Reserve' && (await tags('squad1')).includes('Reserve'));
+  await look(root, 'bulk');
+  await root.locator('fieldset').getByRole('button', { name: 'Disable' }).click();
+  await until('all disabled', async () => (await root.locator('.tag.bad').count()) === 3);
+  const [csv] = await Promise.all([root.waitForEvent('download'), root.getByRole('link', { name: 'Export' }).click()]);
+  if (!(await readFile(await csv.path(), 'utf8')).includes('squad1,user,Reserve;Squad,Reserve;Squad')) throw new Error('not in the export');
+  root.once('dialog', (d) => d.accept());
+  await root.locator('fieldset').getByRole('button', { name: 'Remove' }).click();
+  await until('all gone', async () => (await root.locator('.scroll:not(.narrow) tbody tr', { hasText: /squad\d/ }).count()) === 0);
+});
 await step('an invitation', async () => {
   await goto(root, 'enroll');
   await root.fill('input[name=invited]', 'dave');
