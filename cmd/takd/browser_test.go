@@ -63,7 +63,7 @@ func TestPageInChromium(t *testing.T) {
 		}
 		return "https://localhost:" + port
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	page := browse(ctx, t, "run.mjs", map[string]string{
 		"enroll": addr("enroll"), "api": addr("https"), "password": "a good password", "dir": keys,
