@@ -145,7 +145,8 @@ func (s *Service) PreviewCSV(ctx context.Context, r io.Reader) ([]CSVUser, []*CS
 // without who is disabled.
 func ExportCSV(w io.Writer, users []User) error {
 	c := csv.NewWriter(w)
-	rows := [][]string{{"name", "role", "in", "out"}}
+	rows := make([][]string, 1, 1+len(users))
+	rows[0] = []string{"name", "role", "in", "out"}
 	anon := []string{Anonymous}
 	for _, u := range users {
 		in, out := strings.Join(u.In, ";"), strings.Join(u.Out, ";")

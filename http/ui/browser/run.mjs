@@ -244,6 +244,7 @@ await step('configuration and logs', async () => {
   if (!(await root.innerText('.changes')).includes('1234')) throw new Error('what changes is not told');
   await root.click('button[name=diff]');
   await root.locator('.diff .fresh', { hasText: 'max_clients: 1234' }).waitFor();
+  if ((await root.locator('.diff .fresh, .diff .gone').count()) !== 1) throw new Error('more than the change');
   await look(root, 'diff');
   await root.keyboard.press('Escape');
   await root.click('#main button.primary');
