@@ -12,7 +12,7 @@ func TestSettingsByAPI(t *testing.T) {
 	w := start(t)
 	root, ann := w.root(), w.browser(w.certificate("ann"))
 	const path = "/api/admin/config"
-	for _, call := range [][2]string{{"GET", path}, {"PUT", path}, {"POST", path + "/rollback/1"}, {"GET", "/api/admin/log"}} {
+	for _, call := range [][2]string{{"GET", path}, {"PUT", path}, {"POST", path + "/rollback/1"}, {"GET", path + "/versions/1"}, {"GET", "/api/admin/log"}} {
 		ann.want(403, call[0], "https", call[1], "", "{}")
 	}
 	all := root.want(200, "GET", "https", path, "", "")
@@ -32,12 +32,26 @@ func TestSettingsByAPI(t *testing.T) {
 		`{}`:                                                 "want 1 to",
 		`{"":"1"}`:                                           "no such key",
 	} {
-		if got := root.want(400, "PUT", "https", path, "", body); !strings.Contains(got, part) {
-			t.Errorf("%s: no %q in %s", body, part, got)
+		for _, dry := range []string{"", "?dryRun=1"} {
+			if got := root.want(400, "PUT", "https", path+dry, "", body); !strings.Contains(got, part) {
+				t.Errorf("%s%s: no %q in %s", dry, body, part, got)
+			}
 		}
 	}
 	before := w.takd("config", "get", "messaging.max_clients")
+	if got := root.want(200, "PUT", "https", path+"?dryRun=1", "", `{"messaging.max_clients":"1234"}`); !strings.Contains(got, "max_clients: 1234\n") {
+		t.Errorf("what it would be: %s", got)
+	}
+	if got := w.takd("config", "get", "messaging.max_clients"); got != before {
+		t.Errorf("after a look: %s, want %s", got, before)
+	}
 	root.want(200, "PUT", "https", path, "", `{"messaging.max_clients":"1234"}`)
+	if got := root.want(200, "GET", "https", path+"/versions/1", "", ""); strings.Contains(got, "1234") || !strings.Contains(got, "messaging:") {
+		t.Errorf("what it was: %s", got)
+	}
+	for _, n := range []string{"99", "0", "-1", "x", "..%2ftakd", "1.yaml"} {
+		root.want(400, "GET", "https", path+"/versions/"+n, "", "")
+	}
 	if got := w.takd("config", "get", "messaging.max_clients"); !strings.Contains(got, "1234") {
 		t.Errorf("max_clients = %s", got)
 	}

@@ -212,6 +212,17 @@ func TestFirstStartOverNothing(t *testing.T) {
 	if code != 1 || !strings.Contains(errs.String(), "thesis.txt") || out.Len() > 0 {
 		t.Errorf("takd run = %d, %s%s", code, &out, &errs)
 	}
+	made := &world{T: t, data: filepath.Join(t.TempDir(), "d")}
+	made.fill()
+	if blank, err := server.Blank(made.data); blank || err != nil {
+		t.Errorf("Blank of a server's data = %v, %v", blank, err)
+	}
+	if err := os.Remove(filepath.Join(made.data, "conf", "takd.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if text, code := made.try("run"); code != 1 || !strings.Contains(text, "takd init --data") {
+		t.Errorf("takd run without the configuration = %d, %s", code, text)
+	}
 }
 
 // On a desktop the link is opened, and Ctrl-C leaves nothing behind.

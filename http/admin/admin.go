@@ -66,7 +66,7 @@ type api struct {
 func Routes(d Deps) []httpd.Route {
 	a := &api{Deps: d}
 	return slices.Concat(a.users("/user-management/api"), a.users("/Marti/api/user-management/api"), a.certs(), a.operations(), a.server(),
-		a.retention(), a.history(), a.backups(), a.repeater(), a.diag(), a.injectors(), a.settings())
+		a.retention(), a.history(), a.backups(), a.repeater(), a.diag(), a.injectors(), a.settings(), a.bulk())
 }
 
 // on completes the rows of one chapter.

@@ -92,5 +92,13 @@ await step('closed for good', async () => {
   await page.waitForURL(base + '/*');
   await page.waitForSelector('.pill.on'); // logged in by what the page did
   if (new URL(page.url()).pathname !== '/') throw new Error(page.url());
+  const token = site.link.split('token=')[1];
+  const answers = await page.evaluate(async (token) => {
+    const all = [];
+    for (const [method, path] of [['GET', '/api/setup'], ['POST', '/api/setup/finish'], ['GET', '/api/v1/invites']])
+      all.push((await fetch(path, { method, headers: { Authorization: `Bearer ${token}` }, credentials: 'omit' })).status);
+    return all.join();
+  }, token);
+  if (answers !== '404,404,401') throw new Error(answers);
 });
 await end();

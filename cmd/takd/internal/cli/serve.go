@@ -202,8 +202,8 @@ func (c *runCmd) hello(a *app, made *server.Made, s control.Status) {
 	_, _ = fmt.Fprintln(a.Out)
 	if made != nil {
 		a.welcome(made)
-	} else {
-		a.files(c.Admin)
+	} else if packs, _ := filepath.Glob(filepath.Join(a.data, "admin", "*.zip")); len(packs) > 0 { // the pattern is well formed
+		a.files(strings.TrimSuffix(filepath.Base(packs[0]), ".zip"))
 	}
 	rows := make([][]string, 0, len(s.Listeners))
 	for name, addr := range s.Listeners {

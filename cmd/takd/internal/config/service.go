@@ -110,15 +110,40 @@ func (s *Service) Set(pairs map[string]string) (restart []string, err error) {
 	return s.replace(text, changed)
 }
 
-// Rollback goes back to an old version; what holds now becomes a version too.
-func (s *Service) Rollback(n int) (restart []string, err error) {
+// Preview returns the file as Set would make it, and changes nothing.
+func (s *Service) Preview(pairs map[string]string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := edit(text, pairs)
+	if err != nil {
+		return nil, err
+	}
+	_, err = Parse(changed)
+	return changed, err
+}
+
+// Old returns the text of an old version.
+func (s *Service) Old(n int) ([]byte, error) {
 	old, err := os.ReadFile(s.version(n))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %d; see `takd config history`", ErrVersion, n)
 	} else if err != nil {
-		return nil, fmt.Errorf("roll back: %w", err)
+		return nil, fmt.Errorf("read old version: %w", err)
+	}
+	return old, nil
+}
+
+// Rollback goes back to an old version; what holds now becomes a version too.
+func (s *Service) Rollback(n int) (restart []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.Old(n)
+	if err != nil {
+		return nil, err
 	}
 	text, err := s.read()
 	if err != nil {

@@ -44,6 +44,21 @@ func (s settings) Set(pairs map[string]string) ([]string, error) {
 	return restart, setting(err)
 }
 
+// Preview implements admin.Settings.
+func (s settings) Preview(pairs map[string]string) (string, error) {
+	if key := config.Local(pairs); key != "" {
+		return "", fmt.Errorf("%w: %s is set on the machine alone: takd config set", admin.ErrSetting, key)
+	}
+	text, err := s.Service.Preview(pairs)
+	return config.Masked(string(text)), setting(err)
+}
+
+// Old implements admin.Settings.
+func (s settings) Old(n int) (string, error) {
+	text, err := s.Service.Old(n)
+	return config.Masked(string(text)), setting(err)
+}
+
 // Rollback implements admin.Settings.
 func (s settings) Rollback(n int) ([]string, error) {
 	restart, err := s.Service.Rollback(n)

@@ -12,13 +12,13 @@ let bearer = '';
 /** Calls are made with this token from now on; "" for none: then the cookie of a session will do. */
 export const authorize = (token: string) => (bearer = token);
 
-/** Asks the server. Objects are sent, and answers read, as JSON. */
+/** Asks the server. Objects are sent, and answers read, as JSON; a text is sent as it is. */
 export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const r = await fetch(path, {
     method,
     credentials: 'same-origin',
-    headers: { 'X-Requested-With': 'takd', ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    headers: { 'X-Requested-With': 'takd', ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}), ...(body === undefined ? {} : { 'Content-Type': typeof body === 'string' ? 'text/plain' : 'application/json' }) },
+    body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
   });
   const text = await r.text();
   let value: unknown = text;
