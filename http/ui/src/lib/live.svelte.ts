@@ -7,6 +7,9 @@ class Live {
   version = $state(0); // of the tracks, at most four times a second
   groups = $state.raw<string[]>([]);
 
+  hears: ((m: { t: string }) => void) | undefined; // gets what is no track
+  onopen: (() => void) | undefined;
+
   readonly tracks = new Tracks();
   private socket: WebSocket | undefined;
   private wanted = false;
@@ -46,11 +49,11 @@ class Live {
   }
 
   private tell = () => {
-    if (this.socket?.readyState === WebSocket.OPEN) this.send({ t: 'view', box: this.view, paused: document.hidden });
+    this.send({ t: 'view', box: this.view, paused: document.hidden });
   };
 
-  private send(v: unknown) {
-    this.socket?.send(JSON.stringify(v));
+  send(v: unknown) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(v));
   }
 
   private connect() {
@@ -90,7 +93,8 @@ class Live {
       this.groups = m.groups;
       this.tries = 0;
       this.state = 'on';
-    }
+      this.onopen?.();
+    } else this.hears?.(m);
   }
 }
 
