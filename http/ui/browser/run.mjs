@@ -38,6 +38,14 @@ await step('a track that a stream client sends is there', async () => {
   await root.waitForTimeout(1200);
   await look(root, 'map');
 });
+await step('every group, for administrators', async () => {
+  if ((await root.innerText('.rows')).includes('CS-eve')) throw new Error('he sees Red without asking');
+  await root.check('input[name=all]');
+  await row(root, 'CS-eve').waitFor();
+  await look(root, 'map-all');
+  await root.uncheck('input[name=all]');
+  await row(root, 'CS-eve').waitFor({ state: 'detached' });
+});
 await step('hostile text is text', async () => {
   await until('row', async () => (await root.innerText('.rows')).includes('<img src=x'));
   if (await root.$('.rows img')) throw new Error('a callsign has become a picture');
@@ -47,6 +55,7 @@ const bob = await open(site.api, { clientCertificates: [{ origin: site.api, cert
 await step('certificate on 8443', async () => {
   await bob.waitForSelector('.pill.on');
   await row(bob, 'CS-alice').waitFor();
+  if (await bob.$('input[name=all]')) throw new Error('a user may ask for every group');
   if ((await bob.$('nav a[href="#/audit"]')) !== null) throw new Error('a user sees pages of administrators');
 });
 await step('another group sees nothing of it', async () => {
@@ -131,6 +140,7 @@ await step('metrics', async () => {
 await step('audit and about', async () => {
   await goto(root, 'audit');
   await root.locator('td', { hasText: 'carol' }).first().waitFor();
+  await root.locator('td', { hasText: 'map all groups' }).first().waitFor();
   await look(root, 'audit');
   await goto(root, 'about');
   await root.locator('dd', { hasText: 'running' }).first().waitFor();
