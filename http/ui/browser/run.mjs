@@ -13,6 +13,16 @@ const goto = async (page, path) => {
 };
 const row = (page, name) => page.locator('.rows .row').filter({ has: page.getByText(name, { exact: true }) });
 
+// Three are at one place: of their labels, which would overlap, one is there.
+const labelled = async (page) => {
+  await page.click('.search button'); // everything is in view
+  await until('labels do not overlap', async () => {
+    const tracks = await page.locator('.rows .row').count();
+    const labels = Number(await page.getAttribute('.paper', 'data-labels'));
+    return tracks > 3 && labels >= 1 && labels < tracks;
+  });
+};
+
 const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'], axe: true });
 await step('a wrong password is refused', async () => {
   await look(root, 'login');
@@ -42,6 +52,7 @@ await step('every group, for administrators', async () => {
   if ((await root.innerText('.rows')).includes('CS-eve')) throw new Error('he sees Red without asking');
   await root.check('input[name=all]');
   await row(root, 'CS-eve').waitFor();
+  await labelled(root);
   await look(root, 'map-all');
   await root.uncheck('input[name=all]');
   await row(root, 'CS-eve').waitFor({ state: 'detached' });
@@ -76,6 +87,8 @@ await step('without WebGL', async () => {
   await bob.reload();
   await bob.waitForSelector('[data-map=canvas]', { state: 'attached' });
   await row(bob, 'CS-alice').click();
+  await bob.locator('.note', { hasText: '?canvas' }).waitFor();
+  await labelled(bob);
   await bob.waitForTimeout(600);
   await shot(bob, 'canvas');
 });
