@@ -112,3 +112,22 @@ func TestChatOnAPage(t *testing.T) {
 		t.Fatal("who is disabled still chats")
 	}
 }
+
+// Two users chat in real browsers, with each other and with a phone.
+func TestChatInChromium(t *testing.T) {
+	t.Parallel()
+	builtPage(t)
+	w := record(t)
+	secret := w.secretFile("a good password")
+	for name, group := range map[string]string{"ann": "Blue", "bob": "Blue", "red": "Red"} {
+		w.takd("user", "add", name, "--group", group, "--password-file", secret)
+	}
+	w.takd("user", "add", "alice", "--group", "Blue")
+	alice := w.connect("alice", w.certificate("alice"))
+	alice.position()
+	chromium(t, "chat.mjs", map[string]string{"enroll": w.site("enroll"), "password": "a good password"})
+	alice.receives("from the map")
+	if got := alice.in.String(); strings.Contains(got, "for bob alone") {
+		t.Errorf("alice has %s", got)
+	}
+}

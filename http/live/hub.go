@@ -50,6 +50,11 @@ type Access interface {
 	// Out are the groups that user receives from. An error means that he, or the
 	// certificate with this serial, is let in no more; serial may be "".
 	Out(ctx context.Context, user, serial string) ([]string, error)
+	// All are the groups that there are, for an administrator. An error means that
+	// user, or the certificate, is none's.
+	All(ctx context.Context, user, serial string) ([]string, error)
+	// Record notes for good what an administrator does.
+	Record(ctx context.Context, user, action, detail string) error
 }
 
 // track is the newest of one uid.

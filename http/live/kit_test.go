@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,9 @@ type site struct {
 
 	mu  sync.Mutex
 	out map[string][]string // who is no key is let in no more
+
+	demoted  atomic.Bool // root is no administrator any more
+	recorded []string
 }
 
 func newSite(t *testing.T) *site {
@@ -42,7 +46,7 @@ func newSite(t *testing.T) *site {
 
 func newSiteOf(t *testing.T, past Past) *site {
 	t.Helper()
-	s := &site{T: t, past: past, out: map[string][]string{"ann": {"Blue"}, "bob": {"Blue", "Green"}, "red": {"Red"}}}
+	s := &site{T: t, past: past, out: map[string][]string{"ann": {"Blue"}, "bob": {"Blue", "Green"}, "red": {"Red"}, "root": {"Blue"}}}
 	s.hub = NewHub(s, nil)
 	server, err := httpd.New(httpd.Options{Auth: s, Routes: Routes(s.hub, s.past, nil), Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
@@ -83,6 +87,21 @@ func (s *site) Out(_ context.Context, user, _ string) ([]string, error) {
 	return out, nil
 }
 
+// All is for root alone.
+func (s *site) All(_ context.Context, user, _ string) ([]string, error) {
+	if user != "root" || s.demoted.Load() {
+		return nil, httpd.ErrRefused
+	}
+	return []string{"Blue", "Green", "Red"}, nil
+}
+
+func (s *site) Record(_ context.Context, user, action, detail string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded = append(s.recorded, user+" "+action+" "+detail)
+	return nil
+}
+
 func (s *site) set(user string, out ...string) {
 	s.mu.Lock()
 	if s.out[user] = out; out == nil {
@@ -102,7 +121,11 @@ func (*site) Password(context.Context, string, string, netip.Addr) (httpd.Princi
 
 func (s *site) Token(ctx context.Context, user string) (httpd.Principal, error) {
 	out, err := s.Out(ctx, user, "")
-	return httpd.Principal{User: user, Role: httpd.Writer, Out: out}, err
+	role := httpd.Writer
+	if user == "root" {
+		role = httpd.Admin
+	}
+	return httpd.Principal{User: user, Role: role, Out: out}, err
 }
 
 // page is one browser's end.

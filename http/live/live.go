@@ -41,8 +41,8 @@ func Routes(h *Hub, past Past, talk Talk) []httpd.Route {
 		Method: http.MethodGet, Path: "/api/v1/replay", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveReplay(past),
 		Summary: "WebSocket: what the caller may see of an area and a stretch of time, as it moved, at 1 to 600 times its pace; in the form of the live feed.",
 	}, {
-		Method: http.MethodGet, Path: "/api/v1/track", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveTrail(past), Query: []string{"uid", "since", "until"},
-		Summary: "Where a uid was, of what the caller may see, in at most 24 hours: columns of at most 2000 points, in Unix milliseconds and 1e-7 degrees.",
+		Method: http.MethodGet, Path: "/api/v1/track", Faces: httpd.Everyday, Role: httpd.User, Tag: "Live", Handler: h.serveTrail(past), Query: []string{"uid", "since", "until", "all"},
+		Summary: "Where a uid was, of what the caller may see (all=true: an administrator sees every group), in at most 24 hours: columns of at most 2000 points, in Unix milliseconds and 1e-7 degrees.",
 	}, {
 		Method: http.MethodPost, Path: "/api/v1/chat", Faces: httpd.Everyday, Role: httpd.Writer, Tag: "Live", Handler: serveTalk(talk), MaxBody: 256 << 10,
 		Summary: `Say something, with the chat open on a page: {"room":"All Chat Rooms","text":"T"}, with groups to narrow it, or with to, the uids that it is for.`,
@@ -52,10 +52,11 @@ func Routes(h *Hub, past Past, talk Talk) []httpd.Route {
 // message is what a page sends: first {"t":"hello"}, with key, epoch and seq of
 // the connection before where there was one; {"t":"ack","seq":N} for each seq;
 // {"t":"view","box":[west,south,east,north],"paused":false}; {"t":"chat"} to hear what
-// is said to its user, who is a contact as long as that.
+// is said to its user, who is a contact as long as that; and of an administrator
+// {"t":"all","on":true} to see every group.
 //
 // Of a replay the first is {"t":"replay","since":T,"until":T,"rate":10,"box":[...]},
-// with "to":T where it begins elsewhere, and "paused":true where it waits there; then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
+// with "to":T where it begins elsewhere, "all":true for every group, and "paused":true where it waits there; then come acks, {"t":"pause"}, {"t":"resume","rate":60} and {"t":"seek","to":T}.
 type message struct {
 	Type   string    `json:"t"`
 	Key    string    `json:"key"`
@@ -63,6 +64,8 @@ type message struct {
 	Seq    uint32    `json:"seq"`
 	Box    []float64 `json:"box"`
 	Paused bool      `json:"paused"`
+	On     bool      `json:"on"`
+	All    bool      `json:"all"` // of a replay
 
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
@@ -154,6 +157,8 @@ type line struct {
 	said  chan *Said // to its user; nil: it does not hear
 	leave func()
 	lost  atomic.Bool // something said did not fit in
+
+	every bool // an administrator looks at every group
 }
 
 var errPage = errors.New("the page breaks the rules")
@@ -301,14 +306,16 @@ func (l *line) allowed() error {
 	if err := l.still(ctx); errors.Is(err, httpd.ErrUnknown) || errors.Is(err, httpd.ErrRefused) {
 		return err
 	}
-	out, err := l.h.access.Out(ctx, l.s.user, l.s.serial)
+	before := l.every
+	out, err := l.groups(ctx)
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(out, l.s.out) {
-		l.s.out, l.again = out, true
+	if l.every == before && slices.Equal(out, l.s.out) {
+		return nil
 	}
-	return nil
+	l.s.out, l.again = out, true
+	return l.say(seeing{"groups", append([]string{}, out...), l.every})
 }
 
 // pace is the time until the next look: a page that answers late gets less often.
@@ -331,6 +338,8 @@ func (l *line) take(m message) error {
 		}
 	case "chat":
 		return l.join()
+	case "all":
+		return l.everything(m.On, "live")
 	case "view":
 		l.s.paused = m.Paused
 		l.s.view = nil

@@ -92,7 +92,7 @@ func (h *Hub) serveReplay(past Past) httpd.Handler {
 			defer h.exit(s)
 			own := NewHub(h.access, h.log)
 			own.most = maxReplayed
-			p := &replay{line: &line{h: own, s: s, c: c, still: still, in: make(chan message, 8), done: make(chan struct{})}, past: past}
+			p := &replay{line: &line{h: own, s: s, c: c, still: still, who: who, in: make(chan message, 8), done: make(chan struct{})}, past: past}
 			p.run(server)
 		})
 		if err != nil {
@@ -159,6 +159,18 @@ func (p *replay) open() error {
 	}
 	if !validRate(m.Rate) || m.To.Before(m.Since) || m.To.After(m.Until) {
 		return errPage
+	}
+	if m.All {
+		if seeAll(p.h.access, p.who, "replay of "+m.Since.UTC().Format(time.RFC3339)+" to "+m.Until.UTC().Format(time.RFC3339)) != nil {
+			return errPage
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), askTime)
+		defer cancel()
+		out, err := p.h.access.All(ctx, p.s.user, p.s.serial)
+		if err != nil {
+			return errPage
+		}
+		p.every, p.s.out = true, out
 	}
 	p.since, p.until, p.box, p.rate, p.at, p.paused = m.Since, m.Until, m.Box, m.Rate, m.To, m.Paused
 	return p.say(opening{"replay", p.h.epoch, p.since, p.until, p.rate, append([]string{}, p.s.out...)})

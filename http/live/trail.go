@@ -40,7 +40,15 @@ func (h *Hub) serveTrail(past Past) httpd.Handler {
 		if err := ready(r.Context(), past); err != nil {
 			return err
 		}
-		if q.Out, err = h.access.Out(r.Context(), r.Who.User, r.Who.Serial); err != nil {
+		if string(r.QueryArgs().Peek("all")) == "true" {
+			if err := seeAll(h.access, r.Who, "trail of "+q.UID); err != nil {
+				return err
+			}
+			q.Out, err = h.access.All(r.Context(), r.Who.User, r.Who.Serial)
+		} else {
+			q.Out, err = h.access.Out(r.Context(), r.Who.User, r.Who.Serial)
+		}
+		if err != nil {
 			return httpd.Unauthorized("%v", err)
 		}
 		select {

@@ -14,6 +14,16 @@ const goto = async (page, path) => {
 };
 const row = (page, name) => page.locator('.rows .row').filter({ has: page.getByText(name, { exact: true }) });
 
+// Three are at one place: of their labels, which would overlap, one is there.
+const labelled = async (page) => {
+  await page.click('.search button'); // everything is in view
+  await until('labels do not overlap', async () => {
+    const tracks = await page.locator('.rows .row').count();
+    const labels = Number(await page.getAttribute('.paper', 'data-labels'));
+    return tracks > 3 && labels >= 1 && labels < tracks;
+  });
+};
+
 const root = await open(site.enroll, { expect: ['status of 401', 'status of 400'], axe: true });
 await step('a wrong password is refused', async () => {
   await look(root, 'login');
@@ -39,6 +49,15 @@ await step('a track that a stream client sends is there', async () => {
   await root.waitForTimeout(1200);
   await look(root, 'map');
 });
+await step('every group, for administrators', async () => {
+  if ((await root.innerText('.rows')).includes('CS-eve')) throw new Error('he sees Red without asking');
+  await root.check('input[name=all]');
+  await row(root, 'CS-eve').waitFor();
+  await labelled(root);
+  await look(root, 'map-all');
+  await root.uncheck('input[name=all]');
+  await row(root, 'CS-eve').waitFor({ state: 'detached' });
+});
 await step('hostile text is text', async () => {
   await until('row', async () => (await root.innerText('.rows')).includes('<img src=x'));
   if (await root.$('.rows img')) throw new Error('a callsign has become a picture');
@@ -48,6 +67,7 @@ const bob = await open(site.api, { clientCertificates: [{ origin: site.api, cert
 await step('certificate on 8443', async () => {
   await bob.waitForSelector('.pill.on');
   await row(bob, 'CS-alice').waitFor();
+  if (await bob.$('input[name=all]')) throw new Error('a user may ask for every group');
   if ((await bob.$('nav a[href="#/audit"]')) !== null) throw new Error('a user sees pages of administrators');
 });
 await step('another group sees nothing of it', async () => {
@@ -68,6 +88,8 @@ await step('without WebGL', async () => {
   await bob.reload();
   await bob.waitForSelector('[data-map=canvas]', { state: 'attached' });
   await row(bob, 'CS-alice').click();
+  await bob.locator('.note', { hasText: '?canvas' }).waitFor();
+  await labelled(bob);
   await bob.waitForTimeout(600);
   await shot(bob, 'canvas');
 });
@@ -182,6 +204,7 @@ await step('metrics', async () => {
 await step('audit and about', async () => {
   await goto(root, 'audit');
   await root.locator('td', { hasText: 'carol' }).first().waitFor();
+  await root.locator('td', { hasText: 'map all groups' }).first().waitFor();
   await look(root, 'audit');
   await goto(root, 'about');
   await root.locator('dd', { hasText: 'running' }).first().waitFor();

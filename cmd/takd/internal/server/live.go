@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"takd/cot"
+	"takd/http/httpd"
 	"takd/http/live"
 	"takd/netcore/msg"
 	"takd/netcore/router"
@@ -34,6 +36,32 @@ func (v viewers) Out(ctx context.Context, user, serial string) ([]string, error)
 	}
 	p, err := v.s.store.Auth.Principal(ctx, user)
 	return p.Out, err
+}
+
+// All implements live.Access.
+func (v viewers) All(ctx context.Context, user, serial string) ([]string, error) {
+	if serial != "" && v.s.store.PKI.IsRevoked(serial) {
+		return nil, auth.ErrRevoked
+	}
+	p, err := v.s.store.Auth.Principal(ctx, user)
+	if err == nil && p.Role != auth.RoleAdmin {
+		err = httpd.ErrRefused
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := v.s.store.Auth.Groups(ctx)
+	names := []string{auth.Anonymous}
+	for _, g := range list {
+		names = append(names, g.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// Record implements live.Access.
+func (v viewers) Record(ctx context.Context, user, action, detail string) error {
+	return v.s.store.Audit(ctx, user, action, detail)
 }
 
 // startMap taps the engine, before it starts.

@@ -6,6 +6,10 @@ class Live {
   state = $state<'connecting' | 'on' | 'lost'>('connecting');
   version = $state(0); // of the tracks, at most four times a second
   groups = $state.raw<string[]>([]);
+  all = $state(false); // an administrator looks at every group
+
+  hears: ((m: { t: string }) => void) | undefined; // gets what is no track
+  onopen: (() => void) | undefined;
 
   readonly tracks = new Tracks();
   private socket: WebSocket | undefined;
@@ -36,7 +40,14 @@ class Live {
     this.socket?.close();
     this.tracks.clear();
     this.key = '';
+    this.all = false;
     this.state = 'connecting';
+  }
+
+  /** Asks for every group, which is for administrators, or for the user's own. */
+  everyGroup(on: boolean) {
+    this.all = on;
+    this.send({ t: 'all', on });
   }
 
   /** Tells the server what is shown: west, south, east, north. */
@@ -46,11 +57,11 @@ class Live {
   }
 
   private tell = () => {
-    if (this.socket?.readyState === WebSocket.OPEN) this.send({ t: 'view', box: this.view, paused: document.hidden });
+    this.send({ t: 'view', box: this.view, paused: document.hidden });
   };
 
-  private send(v: unknown) {
-    this.socket?.send(JSON.stringify(v));
+  send(v: unknown) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(v));
   }
 
   private connect() {
@@ -78,7 +89,7 @@ class Live {
       this.send({ t: 'ack', seq });
       return;
     }
-    const m = JSON.parse(data) as { t: string; list?: Meta[]; key: string; epoch: number; resumed: boolean; groups: string[] };
+    const m = JSON.parse(data) as { t: string; list?: Meta[]; key: string; epoch: number; resumed: boolean; groups: string[]; all: boolean };
     if (m.t === 'meta') this.tracks.name(m.list ?? []);
     else if (m.t === 'welcome') {
       if (!m.resumed) {
@@ -90,7 +101,12 @@ class Live {
       this.groups = m.groups;
       this.tries = 0;
       this.state = 'on';
-    }
+      if (this.all) this.everyGroup(true);
+      this.onopen?.();
+    } else if (m.t === 'groups') {
+      this.groups = m.groups;
+      this.all = m.all;
+    } else this.hears?.(m);
   }
 }
 

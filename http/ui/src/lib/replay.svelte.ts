@@ -1,4 +1,5 @@
 import { Refused, get } from './api';
+import { live } from './live.svelte';
 import { Tracks, type Meta } from './tracks';
 
 export const rates = [1, 10, 60, 600];
@@ -106,7 +107,7 @@ class Replay {
     this.socket = s;
     s.binaryType = 'arraybuffer';
     s.onopen = () => {
-      this.send({ t: 'replay', since: iso(this.since), until: iso(this.until), to: iso(this.at), rate: this.rate, box: this.box, paused: this.held });
+      this.send({ t: 'replay', since: iso(this.since), until: iso(this.until), to: iso(this.at), rate: this.rate, box: this.box, paused: this.held, all: live.all });
     };
     s.onmessage = (e) => this.socket === s && this.take(e.data as ArrayBuffer | string);
     s.onclose = () => this.socket === s && void this.lost();

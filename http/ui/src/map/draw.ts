@@ -37,8 +37,50 @@ export function inView(tracks: Tracks, [w, s, e, n]: number[]): number {
   return count;
 }
 
-/** Draws, over a map, what is text or belongs to the selected track; with symbols also the tracks. */
-export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], atlas?: Atlas) {
+const cell = 14; // CSS pixels
+
+/** Which places of the screen have a label: of those that would overlap, the first stays. */
+export class Places {
+  private readonly taken = new Set<number>();
+
+  /** Takes the place of a label whose left middle is at x and y, where it is free. */
+  take(x: number, y: number, width: number): boolean {
+    const key = (cx: number, cy: number) => cy * 100_000 + cx;
+    const [x0, x1] = [Math.floor(x / cell), Math.floor((x + width) / cell)];
+    const [y0, y1] = [Math.floor((y - 6) / cell), Math.floor((y + 6) / cell)];
+    for (let cy = y0; cy <= y1; cy++) for (let cx = x0; cx <= x1; cx++) if (this.taken.has(key(cx, cy))) return false;
+    for (let cy = y0; cy <= y1; cy++) for (let cx = x0; cx <= x1; cx++) this.taken.add(key(cx, cy));
+    return true;
+  }
+}
+
+interface Label {
+  x: number;
+  y: number;
+  text: string;
+  rank: number; // the lower, the earlier it takes its place
+}
+
+/** Draws labels, as far as they do not overlap; returns how many. */
+function label(g: CanvasRenderingContext2D, list: Label[]): number {
+  const places = new Places();
+  const ink = colour('--text');
+  const halo = colour('--bg');
+  let drawn = 0;
+  for (const l of list.sort((a, b) => a.rank - b.rank)) {
+    if (!places.take(l.x, l.y, g.measureText(l.text).width)) continue;
+    g.lineWidth = 3;
+    g.strokeStyle = halo;
+    g.strokeText(l.text, l.x, l.y);
+    g.fillStyle = ink;
+    g.fillText(l.text, l.x, l.y);
+    drawn++;
+  }
+  return drawn;
+}
+
+/** Draws, over a map, what is text or belongs to the selected track; with symbols also the tracks. Returns how many labels there are. */
+export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], atlas?: Atlas): number {
   const ratio = devicePixelRatio;
   const width = g.canvas.width / ratio;
   const height = g.canvas.height / ratio;
@@ -60,8 +102,7 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
   g.font = '12px system-ui, "DejaVu Sans", sans-serif';
   g.textBaseline = 'middle';
   g.lineJoin = 'round';
-  const ink = colour('--text');
-  const halo = colour('--bg');
+  const texts: Label[] = [];
   tracks.each((tid, m) => {
     if (!atlas && !labels && tid !== selected) return;
     const p = view.project(tracks.lon[tid] / 1e7, tracks.lat[tid] / 1e7);
@@ -80,13 +121,8 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
       g.lineWidth = 2.5;
       g.stroke();
     }
-    if (labels || tid === selected) {
-      const text = (m.callsign || m.uid).slice(0, 40);
-      g.lineWidth = 3;
-      g.strokeStyle = halo;
-      g.strokeText(text, p.x + reach, p.y);
-      g.fillStyle = ink;
-      g.fillText(text, p.x + reach, p.y);
-    }
+    if (labels || tid === selected)
+      texts.push({ x: p.x + reach, y: p.y, text: (m.callsign || m.uid).slice(0, 40), rank: tid === selected ? 0 : m.type.startsWith('b-a-o') ? 1 : 2 });
   });
+  return label(g, texts);
 }
