@@ -102,6 +102,14 @@ func browse(ctx context.Context, t *testing.T, name string, site map[string]stri
 	return s
 }
 
+// chromium runs a script to its end.
+func chromium(t *testing.T, name string, site map[string]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	browse(ctx, t, name, site).end()
+}
+
 // site is the address of a listener, as a browser has it.
 func (w *world) site(name string) string {
 	w.Helper()
