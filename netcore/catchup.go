@@ -208,7 +208,7 @@ func (l *loop) makeOffer(c *client) {
 // loop's clients, and of those behind them, that c may see.
 func (l *loop) positions(c *client, list []*msg.Msg) []*msg.Msg {
 	out := c.Reach.Load().Out.Bits
-	for _, x := range l.clients {
+	for _, x := range l.shown {
 		if x == c || !x.Live() || x.Incognito {
 			continue
 		}
@@ -218,6 +218,26 @@ func (l *loop) positions(c *client, list []*msg.Msg) []*msg.Msg {
 		list = x.nodes.visible(list, out, l.now.UnixMilli())
 	}
 	return list
+}
+
+// show notes that newcomers see c, or what it carries.
+func (l *loop) show(c *client) {
+	if c.shown == 0 {
+		l.shown = append(l.shown, c)
+		c.shown = len(l.shown)
+	}
+}
+
+// hide undoes show.
+func (l *loop) hide(c *client) {
+	if c.shown == 0 {
+		return
+	}
+	last := len(l.shown) - 1
+	x := l.shown[last]
+	l.shown[c.shown-1], x.shown = x, c.shown
+	l.shown[last], l.shown = nil, l.shown[:last]
+	c.shown = 0
 }
 
 // replayAll sends c the latest position of everybody whom it may see.

@@ -188,6 +188,7 @@ func (l *loop) bury(c *client) {
 		return
 	}
 	delete(l.clients, c.ID)
+	l.hide(c)
 	l.gathered -= len(c.Partial) + c.held.Size()
 	l.stats.closed.Add(1)
 	l.e.count.Add(-1)

@@ -44,6 +44,7 @@ type client struct {
 	direct    []*msg.Msg // chat of its own in Outbox, held
 	delivered []receipt  // chat written that its kernel may not have
 	nodes     nodes      // whom it carries, if it is a gateway
+	shown     int        // its place in the loop's list of those whom newcomers see, from 1
 
 	held     session.Ledger // what it sent beyond its share, raw
 	holding  bool           // is on the loop's list of those
@@ -71,6 +72,7 @@ type loop struct {
 	host host
 
 	clients  map[uint64]*client
+	shown    []*client // of them, those that newcomers see, or did once: with a position, or with nodes
 	buckets  []*router.Bucket
 	catching []*client // are CatchingUp
 	falling  []*client // are about to be: they read too slowly

@@ -41,6 +41,7 @@ func (l *loop) keepNode(c *client, ev *cot.Event, m *msg.Msg, sa bool) {
 	case n == nil:
 		if c.nodes == nil {
 			c.nodes = make(nodes)
+			l.show(c)
 		}
 		n = new(node)
 		c.nodes[string(ev.UID)] = n

@@ -53,6 +53,7 @@ func (l *loop) remember(c *client, ev *cot.Event, m *msg.Msg, d destinations, sa
 	case m.Oversize || d.explicit || d.store:
 	case sa && string(ev.UID) == c.origin.UID:
 		c.Keep(m)
+		l.show(c)
 	case c.gateway && m.Class == msg.Position:
 		l.keepNode(c, ev, m, sa)
 	}
