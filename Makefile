@@ -13,11 +13,14 @@ NODE          := http/clienttest
 UI            := http/ui
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-api bench-build bench-go soak demo fuzz dist clean help
 
-run: build ## build takd and run it; the first run makes ./takd-data
+# The first run asks in a browser where there is a desktop (SETUP=1 for anywhere), and asks nothing where there is none.
+SETUP         ?= $(if $(DISPLAY)$(WAYLAND_DISPLAY),1)
+
+run: build ## build takd and run it; the first run makes ./takd-data, on a desktop with a page in the browser
 	@.ci/engine --try
-	./bin/takd run --init --data $(DATA)
+	./bin/takd run $(if $(SETUP),--hello,--init) --data $(DATA)
 
 engine: ## fetch the history engine (ClickHouse's library) into the user's cache
 	@.ci/engine
@@ -43,7 +46,7 @@ test: engine ui ## everything CI checks: build, vet, lint, tests with the race d
 	go vet ./...
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory node-tak
-	@.ci/browser
+	@.ci/clients
 	go test -race ./...
 	go test -run 'Allocate' ./cot/... ./netcore/... # the race detector allocates by itself
 
@@ -65,6 +68,9 @@ bench: bench-build ## the standard set of load scenarios, about 10 minutes; writ
 
 bench-quick: bench-build ## the same in 2 minutes: a first look, not a measurement
 	./bin/standard --bin ./bin --quick
+
+bench-api: bench-build ## the HTTP API, about 6 minutes; writes BENCHMARKS.md
+	./bin/standard api --bin ./bin
 
 soak: bench-build ## load, joins, leaves, group changes and revocations for SOAK (30m); fails on any loss or leak
 	./bin/standard soak --bin ./bin --duration $(SOAK)

@@ -310,6 +310,23 @@ func TestEmergencyKeepsItsReceivers(t *testing.T) {
 	blue.never("For All")
 }
 
+// The emergency of somebody who is away goes where he may send to now.
+func TestEmergencyOfTheAbsentFollowsHisGroups(t *testing.T) {
+	s := start(t, map[string]string{"ann": "red", "bob": "red", "blue": "blue"}, func(o *netcore.Options) { o.EmergencyPeriod = time.Second })
+	ann, bob, blue := s.bound(t, "ann"), s.bound(t, "bob"), s.bound(t, "blue")
+	ann.send(event("911", "b-a-o-tbl", `<emergency type="911 Alert">ann</emergency>`))
+	bob.expect("911 Alert")
+	_ = ann.conn.Close()
+	bob.expect("t-x-d-d", "uid-ann")
+	if n := s.SetGroups("ann", []string{"blue"}, []string{"blue"}); n != 0 {
+		t.Fatalf("%d sessions of who has left", n)
+	}
+	blue.expect("911 Alert")
+	bob.seen = nil
+	blue.expect("911 Alert")
+	bob.never("911 Alert")
+}
+
 // What has passed is dropped when it comes back, an edit of it is not.
 func TestLoopsAreDropped(t *testing.T) {
 	s := start(t, nil)

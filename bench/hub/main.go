@@ -32,6 +32,7 @@ type root struct {
 	Listen string `help:"Address to listen on." default:"127.0.0.1:0"`
 	Cert   string `help:"Certificate of the server, PEM." required:"" type:"path" placeholder:"FILE"`
 	Key    string `help:"Its key, PEM." required:"" type:"path" placeholder:"FILE"`
+	Files  string `help:"Serve one file over HTTPS from this folder, instead of CoT." type:"path" placeholder:"DIR"`
 	CA     string `name:"ca" help:"Certificates of the CA of the clients, PEM." required:"" type:"path" placeholder:"FILE"`
 }
 
@@ -53,6 +54,10 @@ func (r *root) Run(ctx context.Context, out io.Writer) error {
 	listener, err := net.Listen("tcp", r.Listen)
 	if err != nil {
 		return err
+	}
+	if r.Files != "" {
+		_, _ = fmt.Fprintf(out, "listening on %s\n", listener.Addr())
+		return serveFiles(ctx, listener, config, r.Files)
 	}
 	h := newHub(config, backlog)
 	defer h.close()

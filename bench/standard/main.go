@@ -24,6 +24,7 @@ import (
 // root is the command line.
 type root struct {
 	Run  runCmd  `cmd:"" default:"withargs" help:"Run the standard set (the default)."`
+	API  apiCmd  `cmd:"" name:"api" help:"Measure the HTTP API."`
 	Soak soakCmd `cmd:"" help:"Run one server under a mixed load for a long time."`
 }
 
@@ -93,7 +94,7 @@ func (c *runCmd) Run(ctx context.Context, s streams) error {
 	}
 	_, _ = fmt.Fprint(s.out, p.table())
 	if out := c.file(); out != "" {
-		if err := p.writeTo(out); err != nil {
+		if err := standardPart.write(out, p.String()); err != nil {
 			return err
 		}
 	}

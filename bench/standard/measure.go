@@ -23,6 +23,9 @@ type bench struct {
 	progress io.Writer
 }
 
+// benchPassword is the administrator's. The server is on loopback, and gone in minutes.
+const benchPassword = "bench-password-of-one-run"
+
 const (
 	certificates = 200 // that the clients share
 	longest      = 15 * time.Minute
@@ -55,9 +58,12 @@ func openBench(ctx context.Context, p place, progress io.Writer) (b *bench, err 
 			}
 		}
 	}
-	data := b.path("data")
+	data, secret := b.path("data"), b.path("password")
+	if err := os.WriteFile(secret, []byte(benchPassword), 0o600); err != nil {
+		return nil, err
+	}
 	for _, args := range [][]string{
-		{"init", "--data", data, "--host", "localhost"},
+		{"init", "--data", data, "--host", "localhost", "--admin-password-file", secret},
 		{"cert", "issue", "load", "--ecdsa", "--count", strconv.Itoa(certificates), "--out", b.path("load"), "--data", data},
 		{"cert", "issue", "hub", "--server", "--ecdsa", "--san", "localhost", "--out", b.path("hub"), "--data", data},
 	} {

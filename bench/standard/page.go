@@ -21,13 +21,18 @@ type page struct {
 	Rows    []row
 }
 
-// The part of the file that belongs to this program.
+// part is one of the file that belongs to this program, between marks.
+type part string
+
 const (
-	beginMark = "<!-- standard begin -->"
-	endMark   = "<!-- standard end -->"
+	standardPart part = "standard"
+	apiPart      part = "api"
 )
 
-var errMarks = errors.New("marks of the standard set")
+func (p part) begin() string { return "<!-- " + string(p) + " begin -->" }
+func (p part) end() string   { return "<!-- " + string(p) + " end -->" }
+
+var errMarks = errors.New("marks of a part")
 
 // verdict is what a row comes to.
 type verdict struct {
@@ -183,13 +188,13 @@ func (r *run) raw(scenario string) string {
 	return b.String()
 }
 
-// writeTo replaces the marked part of the file, or adds it.
-func (p *page) writeTo(file string) error {
+// write replaces the part in the file, or adds it.
+func (p part) write(file, content string) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	text, err := replace(old, p.String())
+	text, err := p.replace(old, content)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -200,21 +205,22 @@ func (p *page) writeTo(file string) error {
 	return os.Rename(temp, file)
 }
 
-// replace puts part between the marks in text, and both at its end if there are
+// replace puts content between the marks in text, and both at its end if there are
 // none.
-func replace(text []byte, part string) ([]byte, error) {
-	part = beginMark + "\n" + strings.TrimRight(part, "\n") + "\n" + endMark
-	begins, ends := bytes.Count(text, []byte(beginMark)), bytes.Count(text, []byte(endMark))
+func (p part) replace(text []byte, content string) ([]byte, error) {
+	begin, end := p.begin(), p.end()
+	content = begin + "\n" + strings.TrimRight(content, "\n") + "\n" + end
+	begins, ends := bytes.Count(text, []byte(begin)), bytes.Count(text, []byte(end))
 	if begins == 0 && ends == 0 {
 		text = bytes.TrimRight(text, "\n")
 		if len(text) > 0 {
 			text = append(text, "\n\n"...)
 		}
-		return append(append(text, part...), '\n'), nil
+		return append(append(text, content...), '\n'), nil
 	}
-	from, to := bytes.Index(text, []byte(beginMark)), bytes.Index(text, []byte(endMark))
+	from, to := bytes.Index(text, []byte(begin)), bytes.Index(text, []byte(end))
 	if begins != 1 || ends != 1 || to < from {
-		return nil, fmt.Errorf("%w: want one %s and one %s behind it", errMarks, beginMark, endMark)
+		return nil, fmt.Errorf("%w: want one %s and one %s behind it", errMarks, begin, end)
 	}
-	return append(append(bytes.Clone(text[:from]), part...), text[to+len(endMark):]...), nil
+	return append(append(bytes.Clone(text[:from]), content...), text[to+len(end):]...), nil
 }

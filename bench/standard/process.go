@@ -27,10 +27,11 @@ var takdFlags = []string{
 
 // process is one server under test.
 type process struct {
-	addr string
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan struct{} // closed when it has ended
+	addr  string
+	faces map[string]string // addresses of takd's listeners
+	cmd   *exec.Cmd
+	log   *os.File
+	done  chan struct{} // closed when it has ended
 }
 
 // launch starts a program whose output goes to a file, and out to the caller if
@@ -85,9 +86,10 @@ func (p *process) stop() error {
 }
 
 // startHub runs the hub.
-func (b *bench) startHub(ctx context.Context, log string) (*process, error) {
-	p, out, err := launch(log, true, b.program("hub"), "--listen", "127.0.0.1:0",
-		"--cert", b.path("hub", "hub.pem"), "--key", b.path("hub", "hub.key"), "--ca", b.path("hub", "ca.pem"))
+func (b *bench) startHub(ctx context.Context, log string, more ...string) (*process, error) {
+	p, out, err := launch(log, true, b.program("hub"), append([]string{
+		"--listen", "127.0.0.1:0", "--cert", b.path("hub", "hub.pem"), "--key", b.path("hub", "hub.key"), "--ca", b.path("hub", "ca.pem"),
+	}, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +144,8 @@ func (b *bench) startTakd(ctx context.Context, name string, config []string) (*p
 		if err := json.Unmarshal(text, &status); err != nil {
 			return nil, errors.Join(fmt.Errorf("takd status: %w", err), p.stop())
 		}
-		if p.addr = status.Listeners["tls"]; p.addr != "" {
+		p.faces = status.Listeners
+		if p.addr = p.faces["tls"]; p.addr != "" {
 			return p, nil
 		}
 	}

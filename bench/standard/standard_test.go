@@ -184,7 +184,8 @@ func TestPagePrintsRunsOnce(t *testing.T) {
 }
 
 func TestReplace(t *testing.T) {
-	const part = beginMark + "\nnew\n" + endMark
+	beginMark, endMark := standardPart.begin(), standardPart.end()
+	part := beginMark + "\nnew\n" + endMark
 	tests := map[string]struct {
 		in, want string
 		err      error
@@ -199,14 +200,14 @@ func TestReplace(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := replace([]byte(tc.in), "new\n")
+			got, err := standardPart.replace([]byte(tc.in), "new\n")
 			if string(got) != tc.want || !errors.Is(err, tc.err) {
 				t.Errorf("replace(%q) = %q, %v; want %q, %v", tc.in, got, err, tc.want, tc.err)
 			}
 			if err != nil {
 				return
 			}
-			if again, err := replace(got, "new\n"); err != nil || !bytes.Equal(again, got) {
+			if again, err := standardPart.replace(got, "new\n"); err != nil || !bytes.Equal(again, got) {
 				t.Errorf("replaced again: %q, %v; want the same", again, err)
 			}
 		})
@@ -220,12 +221,12 @@ func TestWriteTo(t *testing.T) {
 	}
 	for _, machine := range []string{"first machine", "second machine"} {
 		p := page{Machine: machine}
-		if err := p.writeTo(file); err != nil {
+		if err := standardPart.write(file, p.String()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	text, err := os.ReadFile(file)
-	if err != nil || !strings.HasPrefix(string(text), "# Mine\n\n"+beginMark) || strings.Contains(string(text), "first") || !strings.Contains(string(text), "second") {
+	if err != nil || !strings.HasPrefix(string(text), "# Mine\n\n"+standardPart.begin()) || strings.Contains(string(text), "first") || !strings.Contains(string(text), "second") {
 		t.Errorf("file is %q, %v", text, err)
 	}
 }

@@ -32,6 +32,8 @@ type root struct {
 	Demo demoCmd `cmd:"" help:"A few teams walk around and chat until interrupted."`
 	Soak soakCmd `cmd:"" help:"Everything that happens to a server, for a long time: fails when something is lost or left over."`
 
+	API apiCmd `cmd:"" name:"api" help:"Call one route of the HTTP API as fast as it answers."`
+
 	Storm stormCmd `cmd:"" hidden:"" help:"The storm of the mode storm."`
 }
 

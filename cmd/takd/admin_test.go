@@ -171,6 +171,17 @@ func TestCertificateAdmin(t *testing.T) {
 	if n := len(root.certs("cert/expired")) + len(root.certs("cert/replaced")); n != 0 {
 		t.Errorf("%d expired or replaced", n)
 	}
+	var rows []struct{ User, Serial, State, Hash string }
+	if err := json.Unmarshal([]byte(root.want(200, "GET", "https", "/api/admin/certs", "", "")), &rows); err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, r := range rows {
+		states[r.User+" "+r.State] = r.Hash
+	}
+	if states["alice revoked"] != hash || states["bob revoked"] == "" || states["admin active"] == "" {
+		t.Errorf("rows: %+v", rows)
+	}
 	if log := w.takd("audit"); strings.Count(log, "cert revoke") != 2 {
 		t.Errorf("audit:\n%s", log)
 	}

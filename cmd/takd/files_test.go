@@ -7,12 +7,18 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 )
 
 // upload sends a data package as ATAK does, and returns the address of its content.
 func (b *browser) upload(name string, data []byte) (int, string) {
+	b.Helper()
+	return b.uploadTo("https", name, data)
+}
+
+func (b *browser) uploadTo(face, name string, data []byte) (int, string) {
 	b.Helper()
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
@@ -22,7 +28,7 @@ func (b *browser) upload(name string, data []byte) (int, string) {
 	}
 	_, _ = part.Write(data)
 	_ = w.Close()
-	resp, err := b.http.Post("https://"+b.srv.Status().Listeners["https"]+"/Marti/sync/missionupload?filename="+name+"&creatorUid=U", w.FormDataContentType(), &body)
+	resp, err := b.http.Post("https://"+b.srv.Status().Listeners[face]+"/Marti/sync/missionupload?filename="+name+"&creatorUid=U", w.FormDataContentType(), &body)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,5 +107,47 @@ func TestPackageForAContact(t *testing.T) {
 	}
 	if got := w.takd("config", "get", "files"); !strings.Contains(got, "max_upload: 1MiB") || !strings.Contains(got, "min_free: 1GiB") {
 		t.Errorf("config get files: %s", got)
+	}
+}
+
+// Another server puts packages into the groups that are named for that, and finds what is
+// in these; nothing else, and nothing before they are named.
+func TestFilesOfServers(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ca, peerCert := foreign(t, "other-server")
+	if err := os.WriteFile(w.data+"/pki/federates.pem", ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.takd("config", "reload")
+	w.takd("user", "add", "eve", "--group", "Elsewhere")
+	alice, eve, peer := w.browser(w.certificate("alice")), w.browser(w.certificate("eve")), w.browser(peerCert)
+	const query, search = "/Marti/sync/missionquery?hash=", "/Marti/sync/search?keywords=missionpackage"
+	if status, text := peer.uploadTo("federation", "early", []byte("early")); status != 403 || !strings.Contains(text, "api.federation_groups") {
+		t.Errorf("in no group: %d %s", status, text)
+	}
+	peer.want(403, "GET", "federation", search, "", "")
+	alice.want(401, "GET", "federation", search, "", "") // a client's certificate is none of a server's
+
+	w.takd("config", "set", "api.federation_groups=[__ANON__]")
+	status, address := peer.uploadTo("federation", "theirs", []byte("theirs"))
+	_, hash, _ := strings.Cut(address, "hash=")
+	if status != 200 || !strings.HasPrefix(address, "https://127.0.0.1:") || len(hash) != 64 {
+		t.Fatalf("upload: %d %s", status, address)
+	}
+	if got := alice.want(200, "GET", "https", "/Marti/sync/content?hash="+hash, "", ""); got != "theirs" {
+		t.Errorf("alice got %q", got)
+	}
+	eve.want(404, "GET", "https", "/Marti/sync/content?hash="+hash, "", "")
+	_, _ = alice.upload("ours", []byte("ours"))
+	_, hidden := eve.upload("hidden", []byte("hidden"))
+	if got := peer.want(200, "GET", "federation", search, "", ""); !strings.Contains(got, "ours") || strings.Contains(got, "hidden") {
+		t.Errorf("the other server finds %s", got)
+	}
+	_, hash, _ = strings.Cut(hidden, "hash=")
+	peer.want(404, "GET", "federation", query+hash, "", "")
+	peer.want(404, "GET", "federation", "/Marti/sync/content?hash="+hash, "", "")
+	if out, code := w.try("config", "set", "api.federation_groups=['a/b']"); code == 0 || !strings.Contains(out, "api.federation_groups") {
+		t.Errorf("a name that is none: %d %s", code, out)
 	}
 }

@@ -51,6 +51,24 @@ func TestHistoryForAdministrators(t *testing.T) {
 	if got := root.want(200, "GET", "https", "/api/admin/history/stats", "", ""); !strings.Contains(got, `"partitions":[{`) {
 		t.Errorf("stats: %s", got)
 	}
+	var counted struct {
+		Step    int
+		Buckets []struct{ Rows int }
+	}
+	const counts = "/api/admin/history/histogram?since=2024-01-01T00:00:00Z&until=2025-01-01T00:00:00Z&type=a-"
+	if err := json.Unmarshal([]byte(root.want(200, "GET", "https", counts, "", "")), &counted); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, b := range counted.Buckets {
+		sum += b.Rows
+	}
+	if sum != n || len(counted.Buckets) < 60 || counted.Step != 366*24*60 {
+		t.Errorf("histogram: %d events in %d pieces of %d s", sum, len(counted.Buckets), counted.Step)
+	}
+	if got := root.want(200, "GET", "https", "/api/admin/history/histogram?step=3600", "", ""); strings.Count(got, `"rows"`) < 24 {
+		t.Errorf("histogram of the last day: %s", got)
+	}
 	const export = "/api/admin/history/export?type=a-&format="
 	if got := root.want(200, "GET", "https", export+"csv", "", ""); strings.Count(got, "\n") != n+1 || !strings.HasPrefix(got, "server_time,") {
 		t.Errorf("csv: %.200s", got)
@@ -67,11 +85,12 @@ func TestHistoryForAdministrators(t *testing.T) {
 	for _, bad := range []string{
 		"?limit=0", "?limit=1001", "?limit=x", "?order=best", "?cursor=1", "?cursor=-1.0", "?cursor=1.9999999", "?cursor=99999999999999999.0", "?since=yesterday",
 		"?box=1,2,3", "?box=1,2,3,x", "?box=91,0,92,1", "?box=NaN,0,1,1", "?table=system.tables", "?table=" + url.QueryEscape("cot; DROP TABLE cot"),
-		"/export", "/export?format=exe", "/export?format=csv&limit=10000001",
+		"/histogram?step=0", "/histogram?step=x", "/histogram?step=1", "/histogram?step=99999999999", "/histogram?limit=5", "/histogram?since=2025-01-01T00:00:00Z&until=2024-01-01T00:00:00Z",
+		"/histogram?since=0002-01-01T00:00:00Z&step=60", "/histogram?table=x", "/export", "/export?format=exe", "/export?format=csv&limit=10000001",
 	} {
 		root.want(400, "GET", "https", "/api/admin/history"+bad, "", "")
 	}
-	for _, path := range []string{"", "/stats", "/export?format=csv"} {
+	for _, path := range []string{"", "/stats", "/histogram", "/export?format=csv"} {
 		ann.want(403, "GET", "https", "/api/admin/history"+path, "", "")
 	}
 	root.want(200, "GET", "https", "/api/admin/history?uid="+url.QueryEscape("' OR 1=1 --"), "", "")

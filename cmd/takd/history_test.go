@@ -126,7 +126,7 @@ func TestHistoryCommands(t *testing.T) {
 	if p := ask[control.Ping](w, "history", "ping"); p.Version == "" || p.Engine != "embedded" {
 		t.Errorf("ping = %+v", p)
 	}
-	if m := ask[control.Migrated](w, "history", "migrate"); m.Version != 1 || m.PartitionBy != "day" {
+	if m := ask[control.Migrated](w, "history", "migrate"); m.Version != history.SchemaVersion || m.PartitionBy != "day" {
 		t.Errorf("migrate = %+v", m)
 	}
 	dir := t.TempDir()

@@ -4,45 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
-
-// chromium runs a script of the page's browser tests, which finds site in its environment.
-func chromium(t *testing.T, script string, site map[string]string) {
-	t.Helper()
-	env, err := json.Marshal(site)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", filepath.Join("browser", script))
-	cmd.Dir = filepath.Join("..", "..", "http", "ui")
-	cmd.Env = append(os.Environ(), "TAKD="+string(env))
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), " steps\n") {
-		t.Errorf("%v:\n%s", err, out)
-	}
-	if testing.Verbose() {
-		t.Logf("%s", out)
-	}
-}
-
-// site is the address of a listener, as a browser has it.
-func (w *world) site(name string) string {
-	w.Helper()
-	_, port, err := net.SplitHostPort(w.srv.Status().Listeners[name])
-	if err != nil {
-		w.Fatal(err)
-	}
-	return "https://localhost:" + port
-}
 
 // walked imports what moved within the last hour: PAST-1 of Blue from 40 to 10 minutes
 // ago, north by 0.01 degrees each half minute; PAST-2 for the first five of them; and
@@ -90,7 +57,9 @@ func TestPastInChromium(t *testing.T) {
 	off.takd("user", "add", "bob")
 	off.connect("bob", off.certificate("bob")).position()
 	w.connect("alice", w.certificate("alice")).position()
-	chromium(t, "past.mjs", map[string]string{
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	browse(ctx, t, "past.mjs", map[string]string{
 		"enroll": w.site("enroll"), "off": off.site("enroll"), "password": "a good password", "now": now.Format(time.RFC3339),
-	})
+	}).end()
 }

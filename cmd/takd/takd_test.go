@@ -284,7 +284,7 @@ func (c *client) position() {
 	now := time.Now().UTC()
 	stamp := func(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z") }
 	_, err := io.WriteString(c.conn, `<event version="2.0" uid="UID-`+c.name+`" type="a-f-G-U-C" how="m-g" time="`+stamp(now)+
-		`" start="`+stamp(now)+`" stale="`+stamp(now.Add(time.Minute))+
+		`" start="`+stamp(now)+`" stale="`+stamp(now.Add(time.Hour))+
 		`"><point lat="48.1" lon="11.5" hae="500" ce="5" le="5"/><detail><contact callsign="CS-`+c.name+
 		`" endpoint="*:-1:stcp"/><__group name="Cyan" role="Team Member"/></detail></event>`)
 	if err != nil {

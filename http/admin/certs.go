@@ -38,6 +38,7 @@ func (a *api) certs() []httpd.Route {
 		httpd.Route{Method: "GET", Path: path + "/{hash}", Summary: "One certificate by its SHA-256.", Handler: a.oneCert},
 		httpd.Route{Method: "DELETE", Path: path + "/{hash}", Summary: "Revoke one certificate.", Handler: a.revokeCert},
 		httpd.Route{Method: "GET", Path: path + "/{hash}/download", Summary: "One certificate in PEM.", Handler: a.downloadCert},
+		httpd.Route{Method: "GET", Path: "/api/admin/certs", Summary: "Client certificates with device, program and state (active, replaced, expired, revoked), the newest first; without the certificates themselves.", Handler: a.certRows},
 	)
 }
 
@@ -70,6 +71,51 @@ func asCert(c *pki.Record) takCert {
 		t.Revoked = longTime(c.Revoked)
 	}
 	return t
+}
+
+// certRow is a certificate in the list of the page.
+type certRow struct {
+	ID      int64     `json:"id"`
+	Hash    string    `json:"hash"` // SHA-256, upper case with colons
+	Serial  string    `json:"serial"`
+	User    string    `json:"user"`
+	UID     string    `json:"uid"`     // of the device that asked for it; "" for none
+	Version string    `json:"version"` // of its program, as it said
+	Address string    `json:"address"` // that it asked from
+	From    time.Time `json:"from"`
+	Until   time.Time `json:"until"`
+	Revoked time.Time `json:"revoked,omitzero"`
+	State   string    `json:"state"`
+	Kept    bool      `json:"kept"` // it can be downloaded
+}
+
+func (a *api) certRows(r *httpd.Request) error {
+	all, err := a.PKI.Records(r.Context(), "")
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	rows := make([]certRow, 0, len(all))
+	for i := range all {
+		c := &all[i]
+		rows = append(rows, certRow{
+			ID: c.ID, Hash: c.Hash(), Serial: c.Serial, User: c.Name, UID: c.ClientUID, Version: c.ClientVersion, Address: c.Address,
+			From: c.NotBefore, Until: c.NotAfter, Revoked: c.Revoked, State: state(c, now), Kept: len(c.DER) > 0,
+		})
+	}
+	return r.JSON(http.StatusOK, rows)
+}
+
+func state(c *pki.Record, now time.Time) string {
+	switch {
+	case !c.Revoked.IsZero():
+		return "revoked"
+	case now.After(c.NotAfter):
+		return "expired"
+	case c.Replaced:
+		return "replaced"
+	}
+	return "active"
 }
 
 func longTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -27,6 +27,7 @@ const (
 	exportTime      = 10 * time.Minute
 	historyPatience = time.Minute
 	exports         = 2 // at one time
+	histogramPieces = 60
 )
 
 func (a *api) history() []httpd.Route {
@@ -37,6 +38,10 @@ func (a *api) history() []httpd.Route {
 			Summary: "Events, the newest first (order=oldest: the oldest), at most 1000; next is the cursor of the page that follows. box is south,west,north,east.",
 		},
 		httpd.Route{Method: "GET", Path: "/api/admin/history/stats", Summary: "How the history is: engine, spool, and its tables with their partitions.", Handler: a.historyStats},
+		httpd.Route{
+			Method: "GET", Path: "/api/admin/history/histogram", Handler: a.historyHistogram, Query: append([]string{"step"}, filter[:len(filter)-1]...),
+			Summary: "How many events came, in pieces of step seconds (60 pieces when not given, at most 1500), by class of type: friend, hostile, neutral, position, chat, alarm, marker, drawing, tasking, other. The last 24 hours unless since and until say otherwise; positions and chat unless table does.",
+		},
 		httpd.Route{
 			Method: "GET", Path: "/api/admin/history/export", Handler: a.exportHistory, Query: append([]string{"format"}, filter...),
 			Summary: "Events as ndjson, csv or parquet, oldest first: 1000000 unless limit says otherwise, at most 10000000.",
@@ -202,6 +207,44 @@ func (a *api) historyStats(r *httpd.Request) error {
 		return err
 	}
 	return r.JSON(http.StatusOK, st)
+}
+
+func (a *api) historyHistogram(r *httpd.Request) error {
+	h, err := a.recalled(r)
+	if err != nil {
+		return err
+	}
+	q, err := filter(r, 0, 0)
+	if err != nil {
+		return err
+	}
+	if q.Until.IsZero() {
+		q.Until = time.Now().Truncate(time.Second).Add(time.Second).UTC()
+	}
+	if q.Since.IsZero() {
+		q.Since = q.Until.Add(-24 * time.Hour)
+	}
+	step := max(int64(q.Until.Sub(q.Since)/time.Second+histogramPieces-1)/histogramPieces, 1)
+	if text := string(r.QueryArgs().Peek("step")); text != "" {
+		if step, err = strconv.ParseInt(text, 10, 32); err != nil || step < 1 {
+			return httpd.Bad("step %.20q: want seconds, 1 or more", text)
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), historyPatience)
+	defer cancel()
+	buckets, err := h.Histogram(ctx, q, time.Duration(step)*time.Second)
+	if errors.Is(err, history.ErrInvalid) {
+		return httpd.Bad("%v", err)
+	} else if err != nil {
+		return err
+	}
+	r.Response.Header.Set("Cache-Control", "private, no-store")
+	return r.JSON(http.StatusOK, struct {
+		Since   time.Time        `json:"since"`
+		Until   time.Time        `json:"until"`
+		Step    int64            `json:"step"` // seconds
+		Buckets []history.Bucket `json:"buckets"`
+	}{q.Since, q.Until, step, buckets})
 }
 
 func (a *api) exportHistory(r *httpd.Request) error {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"takd/http/httpd/httpdtest"
 )
 
 // times stand for themselves: everything else is compared byte by byte.
@@ -16,11 +18,11 @@ var (
 	randomUID    = regexp.MustCompile(`"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"`)
 )
 
-func (s *site) same(what string, got answer, pattern *regexp.Regexp, want string) {
+func (s *site) same(what string, got httpdtest.Answer, pattern *regexp.Regexp, want string) {
 	s.Helper()
-	text := randomUID.ReplaceAllString(pattern.ReplaceAllString(got.body, `"TIME"`), `"RANDOM"`)
-	if got.status != http.StatusOK || got.header.Get("Content-Type") != "application/json" || text != want {
-		s.Errorf("%s: %d %s\n%s\nwant\n%s", what, got.status, got.header.Get("Content-Type"), text, want)
+	text := randomUID.ReplaceAllString(pattern.ReplaceAllString(got.Body, `"TIME"`), `"RANDOM"`)
+	if got.Status != http.StatusOK || got.Header.Get("Content-Type") != "application/json" || text != want {
+		s.Errorf("%s: %d %s\n%s\nwant\n%s", what, got.Status, got.Header.Get("Content-Type"), text, want)
 	}
 }
 
@@ -36,8 +38,8 @@ func TestPackage(t *testing.T) {
 		"10.1.2.3:9443": "https://10.1.2.3:9443", "[2001:db8::1]:8443": "https://[2001:db8::1]:8443", "tak.example.org": "https://tak.example.org:443",
 	} {
 		got := s.want(200, "", "bob", "GET", "/Marti/sync/missionquery?hash="+strings.ToUpper(hash), "", "Host: "+host)
-		if want := address + "/Marti/sync/content?hash=" + hash; got.body != want || got.header.Get("Content-Type") != "text/plain" {
-			t.Errorf("by %s: %q, want %q", host, got.body, want)
+		if want := address + "/Marti/sync/content?hash=" + hash; got.Body != want || got.Header.Get("Content-Type") != "text/plain" {
+			t.Errorf("by %s: %q, want %q", host, got.Body, want)
 		}
 	}
 	s.want(403, "file is", "bob", "PUT", "/Marti/api/sync/metadata/"+hash+"/tool", "private")
@@ -47,22 +49,22 @@ func TestPackage(t *testing.T) {
 		"Content-Type": "application/x-zip-compressed", "Content-Disposition": `attachment; filename="trip.zip"`, "X-Content-Type-Options": "nosniff",
 		"Etag": `"` + hash + `"`, "Accept-Ranges": "bytes", "Content-Length": "16", "Api-Version": "3",
 	} {
-		if got.header.Get(name) != want {
-			t.Errorf("%s: %q, want %q", name, got.header.Get(name), want)
+		if got.Header.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, got.Header.Get(name), want)
 		}
 	}
-	s.same("search", s.do("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=private", nil), paddedTime,
+	s.same("search", s.Send("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=private", nil), paddedTime,
 		`{"resultCount":1,"results":[{"UID":"`+hash+`","Name":"trip","Hash":"`+hash+`","PrimaryKey":"1","SubmissionDateTime":"TIME","SubmissionUser":"ann",`+
 			`"CreatorUid":"UID-ann","Keywords":["missionpackage"],"MIMEType":"application/x-zip-compressed","Size":"16","EXPIRATION":"-1","Tool":"private"}]}`)
-	s.same("no result", s.do("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=public", nil), paddedTime, `{"resultCount":0,"results":[]}`)
-	s.same("resources", s.do("bob", "GET", "/Marti/api/sync/search?uid="+hash, nil), unpaddedTime,
+	s.same("no result", s.Send("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=public", nil), paddedTime, `{"resultCount":0,"results":[]}`)
+	s.same("resources", s.Send("bob", "GET", "/Marti/api/sync/search?uid="+hash, nil), unpaddedTime,
 		`{"version":"3","type":"Resource","data":[{"filename":"trip.zip","keywords":["missionpackage"],"mimeType":"application/x-zip-compressed",`+
 			`"contentType":"application/x-zip-compressed","name":"trip.zip","submissionTime":"TIME","submitter":"ann","uid":"`+hash+`","creatorUid":"UID-ann",`+
 			`"hash":"`+hash+`","size":16,"tool":"private","groups":["Blue"],"expiration":-1}],"nodeId":"node-1"}`)
-	s.same("metadata", s.do("view", "GET", "/Marti/api/files/metadata?missionPackage=true&name=trip.zip", nil), listTime,
+	s.same("metadata", s.Send("view", "GET", "/Marti/api/files/metadata?missionPackage=true&name=trip.zip", nil), listTime,
 		`{"version":"3","type":"Files","data":[{"Name":"trip.zip","User":"ann","Creator":"UID-ann","Size":"16B","Time":"TIME","MimeType":"application/x-zip-compressed",`+
 			`"Keywords":"missionpackage","Expiration":"none","Hash":"`+hash+`","Groups":"Blue"}],"nodeId":"node-1"}`)
-	s.same("count", s.do("view", "GET", "/Marti/api/files/metadata/count?missionPackage=true", nil), listTime, `{"version":"3","type":"Count","data":1,"nodeId":"node-1"}`)
+	s.same("count", s.Send("view", "GET", "/Marti/api/files/metadata/count?missionPackage=true", nil), listTime, `{"version":"3","type":"Count","data":1,"nodeId":"node-1"}`)
 	s.pack("ann", "trip.zip", data, "") // again: the answer was lost on the way
 	if s.count() != 1 {
 		t.Errorf("%d rows after the same upload twice", s.count())
@@ -72,7 +74,7 @@ func TestPackage(t *testing.T) {
 func TestUpload(t *testing.T) {
 	s := newSite(t)
 	hash := hashOf([]byte("photo"))
-	got := s.do("ann", "POST", "/Marti/sync/upload?name=a.jpg&keywords=x,y&creatorUid=U1&latitude=48.1&longitude=11.5&altitude=500", strings.NewReader("photo"), "Content-Type: image/jpeg")
+	got := s.Send("ann", "POST", "/Marti/sync/upload?name=a.jpg&keywords=x,y&creatorUid=U1&latitude=48.1&longitude=11.5&altitude=500", strings.NewReader("photo"), "Content-Type: image/jpeg")
 	s.same("upload", got, paddedTime, `{"UID":"RANDOM","SubmissionDateTime":"TIME","Keywords":["x","y"],"MIMEType":"image/jpeg","SubmissionUser":"ann",`+
 		`"PrimaryKey":"1","Hash":"`+hash+`","CreatorUid":"U1","Name":"a.jpg"}`)
 	s.want(200, `"PrimaryKey":"2"`, "ann", "PUT", "/Marti/sync/upload?Name=a.jpg&CreatorUid=U1&uid=MARKER", "newer")
@@ -89,12 +91,12 @@ func TestUpload(t *testing.T) {
 	s.want(200, `"Keywords":["missionpackage"]`, "ann", "POST", "/Marti/sync/upload?name=p1.zip&creatorUid=U&CreatorUid=U", "raw package", agent...)
 	body, kind := form(t, "p2.zip", []byte("package in a form"))
 	got = s.want(200, `"Hash":"`+hashOf([]byte("package in a form"))+`"`, "ann", "POST", "/Marti/sync/upload?name=p2.zip", string(body), agent[0], kind)
-	if !strings.Contains(got.body, `"MIMEType":"application/x-zip-compressed"`) {
-		t.Errorf("MIME type of the part: %s", got.body)
+	if !strings.Contains(got.Body, `"MIMEType":"application/x-zip-compressed"`) {
+		t.Errorf("MIME type of the part: %s", got.Body)
 	}
 	got = s.want(200, `"resultCount":2`, "bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=public", "")
 	var list struct{ Results []map[string]any }
-	if err := json.Unmarshal([]byte(got.body), &list); err != nil || len(list.Results) != 2 || list.Results[0]["Name"] != "p2" {
+	if err := json.Unmarshal([]byte(got.Body), &list); err != nil || len(list.Results) != 2 || list.Results[0]["Name"] != "p2" {
 		t.Errorf("packages: %v, %+v", err, list)
 	}
 	for path, n := range map[string]string{
@@ -138,8 +140,8 @@ func TestDelete(t *testing.T) {
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		own := s.pack("ann", "x", []byte(method), "")
 		got := s.want(200, "<p>Deleted: 1<", "ann", method, "/Marti/sync/delete?Hash="+own, "")
-		if !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
-			t.Errorf("%s: %s", method, got.header.Get("Content-Type"))
+		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s: %s", method, got.Header.Get("Content-Type"))
 		}
 	}
 	s.want(200, "Deleted: 1", "ann", "DELETE", "/Marti/sync/delete?hash="+hash, "")
@@ -152,8 +154,8 @@ func TestDelete(t *testing.T) {
 	two := s.pack("ann", "p", []byte("two"), "")
 	// A page elsewhere that has the browser of a logged-in user follow a link.
 	s.want(403, "X-Requested-With", "", "GET", "/Marti/sync/delete?hash="+two, "", "Cookie: access_token=ann")
-	if got := s.do("ann", "HEAD", "/Marti/sync/delete?hash="+two, nil); got.status != 400 || s.count() != 1 {
-		t.Errorf("HEAD: %d", got.status)
+	if got := s.Send("ann", "HEAD", "/Marti/sync/delete?hash="+two, nil); got.Status != 400 || s.count() != 1 {
+		t.Errorf("HEAD: %d", got.Status)
 	}
 	s.want(200, "Deleted: 1", "ann", "DELETE", "/Marti/sync/delete?PrimaryKey=6&primarykey=99", "")
 	s.want(400, "", "ann", "DELETE", "/Marti/sync/delete", "")
@@ -197,13 +199,13 @@ func TestRanges(t *testing.T) {
 				if tc.header != "" {
 					headers = append(headers, "Range: "+tc.header)
 				}
-				got := s.do("bob", method, "/Marti/sync/content?hash="+hash+tc.query, nil, headers...)
+				got := s.Send("bob", method, "/Marti/sync/content?hash="+hash+tc.query, nil, headers...)
 				body := tc.body
 				if method == "HEAD" {
 					body = ""
 				}
-				if got.status != tc.status || got.header.Get("Content-Range") != tc.content || tc.status < 300 && got.body != body {
-					t.Errorf("%s: %d %q %q; want %d %q %q", method, got.status, got.header.Get("Content-Range"), got.body, tc.status, tc.content, body)
+				if got.Status != tc.status || got.Header.Get("Content-Range") != tc.content || tc.status < 300 && got.Body != body {
+					t.Errorf("%s: %d %q %q; want %d %q %q", method, got.Status, got.Header.Get("Content-Range"), got.Body, tc.status, tc.content, body)
 				}
 			}
 		})
@@ -212,8 +214,8 @@ func TestRanges(t *testing.T) {
 	s.want(304, "", "bob", "GET", "/Marti/sync/content?hash="+hash, "", "If-None-Match: "+tag)
 	s.want(206, "01", "bob", "GET", "/Marti/sync/content?hash="+hash, "", "If-Range: "+tag, "Range: bytes=0-1")
 	s.want(200, "0123456789", "bob", "GET", "/Marti/api/files/"+hash, "", `If-Range: "other"`, "Range: bytes=0-1")
-	if got := s.do("bob", "HEAD", "/Marti/sync/content?hash="+hash, nil); got.header.Get("Content-Length") != "10" {
-		t.Errorf("HEAD: Content-Length %q", got.header.Get("Content-Length"))
+	if got := s.Send("bob", "HEAD", "/Marti/sync/content?hash="+hash, nil); got.Header.Get("Content-Length") != "10" {
+		t.Errorf("HEAD: Content-Length %q", got.Header.Get("Content-Length"))
 	}
 	s.want(404, "", "bob", "HEAD", "/Marti/sync/content?hash="+hashOf(nil), "")
 }

@@ -54,8 +54,23 @@ func on(role httpd.Role, routes ...httpd.Route) []httpd.Route {
 	for i := range routes {
 		r := &routes[i]
 		r.Tag, r.Faces, r.Role = "Files", httpd.Everyday, role
+		switch r.Path {
+		case "/Marti/sync/missionquery", "/Marti/sync/missionupload", "/Marti/sync/search":
+			r.Faces |= httpd.Federation // what servers exchange files with
+		}
 	}
 	return routes
+}
+
+// federated refuses other servers where there is no group to exchange files in: what
+// they bring would be nobody's.
+func federated(h httpd.Handler) httpd.Handler {
+	return func(r *httpd.Request) error {
+		if r.Face == httpd.Federation && len(r.Who.In) == 0 {
+			return httpd.Forbidden("files are exchanged with other servers in no group: api.federation_groups names none")
+		}
+		return h(r)
+	}
 }
 
 func (a *api) transfer() []httpd.Route {
@@ -66,14 +81,15 @@ func (a *api) transfer() []httpd.Route {
 	}
 	put := upload
 	put.Method = "PUT"
+	mission := httpd.Route{
+		Method: "POST", Path: "/Marti/sync/missionupload", Summary: "Keep a data package: the part assetfile of a form. Answers the address of its content.",
+		Query: []string{"filename", "hash", "creatorUid", "tool", "keyword", "mimetype", "Groups", "expiration"}, Handler: federated(a.missionUpload),
+		MaxBody: anyBody, Stream: true, Timeout: uploadTime,
+	}
 	return slices.Concat(on(httpd.Writer,
-		httpd.Route{
-			Method: "POST", Path: "/Marti/sync/missionupload", Summary: "Keep a data package: the part assetfile of a form. Answers the address of its content.",
-			Query: []string{"filename", "hash", "creatorUid", "tool", "keyword", "mimetype", "Groups", "expiration"}, Handler: a.missionUpload,
-			MaxBody: anyBody, Stream: true, Timeout: uploadTime,
-		}, upload, put,
+		mission, upload, put,
 	), on(httpd.User,
-		httpd.Route{Method: "GET", Path: "/Marti/sync/missionquery", Summary: "Address of a file, if it is there.", Query: []string{"hash"}, Handler: a.missionQuery},
+		httpd.Route{Method: "GET", Path: "/Marti/sync/missionquery", Summary: "Address of a file, if it is there.", Query: []string{"hash"}, Handler: federated(a.missionQuery)},
 		httpd.Route{Method: "GET", Path: "/Marti/sync/content", Summary: "Bytes of a file.", Query: []string{"hash", "uid", "offset", "length"}, Handler: a.content},
 		httpd.Route{Method: "GET", Path: "/Marti/api/files/{hash}", Summary: "Bytes of a file.", Handler: a.byHash},
 		// The address that other servers answer to an upload.
@@ -84,7 +100,7 @@ func (a *api) transfer() []httpd.Route {
 func (a *api) lists() []httpd.Route {
 	query := []string{"keywords", "tool", "uid", "hash", "name", "mimetype", "creatorUid", "bbox", "circle", "startTime", "stopTime", "minAltitude", "maxAltitude", "primaryKey"}
 	return on(httpd.User,
-		httpd.Route{Method: "GET", Path: "/Marti/sync/search", Summary: "Files, as ATAK lists them.", Query: query, Handler: a.search},
+		httpd.Route{Method: "GET", Path: "/Marti/sync/search", Summary: "Files, as ATAK lists them.", Query: query, Handler: federated(a.search)},
 		httpd.Route{Method: "GET", Path: "/Marti/api/sync/search", Summary: "Files, in the envelope.", Query: query, Handler: a.resources},
 		httpd.Route{
 			Method: "GET", Path: "/Marti/api/files/metadata", Summary: "Files, for people to read.",

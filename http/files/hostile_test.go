@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"takd/http/httpd/httpdtest"
 	"takd/store/blob"
 )
 
 // raw sends bytes and returns what comes back. cut ends sending after them.
 func (s *site) raw(text string, cut bool) string {
 	s.Helper()
-	c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true})
+	c, err := tls.Dial("tcp", s.Addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestHostileNames(t *testing.T) {
 	} {
 		hash := s.pack("ann", name, []byte(name), "")
 		got := s.want(200, "", "bob", "GET", "/Marti/sync/content?hash="+hash, "")
-		if d := got.header.Get("Content-Disposition"); d != "attachment; "+want {
+		if d := got.Header.Get("Content-Disposition"); d != "attachment; "+want {
 			t.Errorf("%s: %s, want %s", name, d, want)
 		}
 	}
@@ -101,8 +102,8 @@ func TestHostileNames(t *testing.T) {
 	}
 	for _, hash := range []string{"", "x", "..%2F..%2Fmeta.db", strings.Repeat("g", 64), "'%20OR%201=1%20--", hashOf(nil) + "0"} {
 		for _, path := range []string{"/Marti/sync/content?hash=", "/Marti/sync/missionquery?hash="} {
-			if got := s.do("ann", "GET", path+hash, nil); got.status != 404 && got.status != 400 {
-				t.Errorf("%s%s: %d %s", path, hash, got.status, got.body)
+			if got := s.Send("ann", "GET", path+hash, nil); got.Status != 404 && got.Status != 400 {
+				t.Errorf("%s%s: %d %s", path, hash, got.Status, got.Body)
 			}
 		}
 	}
@@ -114,8 +115,8 @@ func TestLimits(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789"), 300_000) // 3 MB
 	s.limits.MaxUpload = 2 * blob.MiB
 	s.want(413, "files.max_upload is 2MiB", "ann", "POST", "/Marti/sync/upload?name=a", string(data))
-	if got := s.do("ann", "POST", "/Marti/sync/upload?name=a", io.MultiReader(bytes.NewReader(data))); got.status != 413 { // chunked
-		t.Errorf("chunked: %d %s", got.status, got.body)
+	if got := s.Send("ann", "POST", "/Marti/sync/upload?name=a", io.MultiReader(bytes.NewReader(data))); got.Status != 413 { // chunked
+		t.Errorf("chunked: %d %s", got.Status, got.Body)
 	}
 	body, kind := form(t, "a", data)
 	s.want(413, "files.max_upload", "ann", "POST", "/Marti/sync/missionupload?filename=a", string(body), kind)
@@ -224,8 +225,8 @@ func TestNoLeaks(t *testing.T) {
 	hash, none := s.pack("ann", "secret-name", secret, "&keyword=missionpackage&keyword=secretword"), hashOf([]byte("never"))
 	s.want(200, "", "ann", "POST", "/Marti/sync/upload?name=secret-name&uid=SECRET", "secret bytes")
 	s.want(200, "", "ann", "POST", "/Marti/api/video", `{"videoConnections":[{"uuid":"SECRET","alias":"secret video","feeds":[{"url":"rtsp://secret/1"}]}]}`)
-	before := s.do("ann", "GET", "/Marti/api/sync/search", nil).body + s.do("ann", "GET", "/Marti/api/video", nil).body
-	ask := func(row, hash, uid, id string) answer {
+	before := s.Send("ann", "GET", "/Marti/api/sync/search", nil).Body + s.Send("ann", "GET", "/Marti/api/video", nil).Body
+	ask := func(row, hash, uid, id string) httpdtest.Answer {
 		method, path, _ := strings.Cut(row, " ")
 		path = strings.ReplaceAll(strings.ReplaceAll(path, "{hash}", hash), "{uid}", uid)
 		body := "public"
@@ -239,49 +240,49 @@ func TestNoLeaks(t *testing.T) {
 		if method == "PUT" && strings.Contains(path, "/video/") {
 			body = `{"alias":"mine now"}`
 		}
-		return s.do("red", method, path+"&expiration=4100000000&missionPackage=true", strings.NewReader(body))
+		return s.Send("red", method, path+"&expiration=4100000000&missionPackage=true", strings.NewReader(body))
 	}
 	for _, row := range s.rows() {
 		if strings.Contains(row, "upload") {
 			continue
 		}
 		there, missing := ask(row, hash, "SECRET", "1"), ask(row, none, "NONE", "999")
-		if there.status != missing.status || there.body != missing.body {
-			t.Errorf("%s: %d %s\nof what is not there: %d %s", row, there.status, there.body, missing.status, missing.body)
+		if there.Status != missing.Status || there.Body != missing.Body {
+			t.Errorf("%s: %d %s\nof what is not there: %d %s", row, there.Status, there.Body, missing.Status, missing.Body)
 		}
 		if all := fmt.Sprint(there); strings.Contains(all, "secret") || strings.Contains(all, "ann") {
 			t.Errorf("%s: %s", row, all)
 		}
-		open := s.do("red", strings.Fields(row)[0], strings.ReplaceAll(strings.Fields(row)[1], "{hash}", none), nil)
+		open := s.Send("red", strings.Fields(row)[0], strings.ReplaceAll(strings.Fields(row)[1], "{hash}", none), nil)
 		if all := fmt.Sprint(open); strings.Contains(all, "secret") || strings.Contains(all, hash) {
 			t.Errorf("%s without parameters: %s", row, all)
 		}
 	}
 	for _, path := range []string{"content?uid=SECRET", "search?uid=SECRET", "search?primaryKey=1", "search?keywords=secretword", "search?name=secret", "delete?PrimaryKey=1", "delete?PrimaryKey=2"} {
-		if got := s.do("red", "GET", "/Marti/sync/"+path, nil); strings.Contains(fmt.Sprint(got), "secret") {
+		if got := s.Send("red", "GET", "/Marti/sync/"+path, nil); strings.Contains(fmt.Sprint(got), "secret") {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
-	if after := s.do("ann", "GET", "/Marti/api/sync/search", nil).body + s.do("ann", "GET", "/Marti/api/video", nil).body; after != before {
+	if after := s.Send("ann", "GET", "/Marti/api/sync/search", nil).Body + s.Send("ann", "GET", "/Marti/api/video", nil).Body; after != before {
 		t.Errorf("changed by a stranger:\n%s\n%s", before, after)
 	}
 	// The same bytes of his own: he gets his, and nothing of hers.
 	s.pack("red", "mine", secret, "")
 	got := s.want(200, "secret bytes", "red", "GET", "/Marti/sync/content?hash="+hash, "")
-	if !strings.Contains(got.header.Get("Content-Disposition"), "mine") {
-		t.Errorf("name of another's: %s", got.header.Get("Content-Disposition"))
+	if !strings.Contains(got.Header.Get("Content-Disposition"), "mine") {
+		t.Errorf("name of another's: %s", got.Header.Get("Content-Disposition"))
 	}
 	// Who is in both groups sees both; the names of foreign groups are nobody's business.
 	s.pack("both", "shared", []byte("shared"), "&Groups=Blue,Red")
-	if got := s.do("ann", "GET", "/Marti/api/sync/search?name=shared", nil); !strings.Contains(got.body, `"groups":["Blue"]`) {
-		t.Errorf("groups: %s", got.body)
+	if got := s.Send("ann", "GET", "/Marti/api/sync/search?name=shared", nil); !strings.Contains(got.Body, `"groups":["Blue"]`) {
+		t.Errorf("groups: %s", got.Body)
 	}
 	// What he has in one group is uploaded again for the other, or nobody there could fetch it.
 	s.want(404, "", "both", "GET", "/Marti/sync/missionquery?hash="+s.pack("ann", "blue", []byte("blue only"), ""), "")
 	for _, row := range s.rows() {
 		method, path, _ := strings.Cut(row, " ")
-		if got := s.do("", method, path, nil); got.status != 401 {
-			t.Errorf("%s without a login: %d", row, got.status)
+		if got := s.Send("", method, path, nil); got.Status != 401 {
+			t.Errorf("%s without a login: %d", row, got.Status)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func TestReports(t *testing.T) {
 	s.want(400, "want a file", "ann", "POST", "/Marti/TracksKML?uid=U", "")
 	count := func(user, word string) string {
 		t.Helper()
-		body := s.want(200, "", user, "GET", "/Marti/sync/search?keywords="+word, "").body
+		body := s.want(200, "", user, "GET", "/Marti/sync/search?keywords="+word, "").Body
 		_, n, _ := strings.Cut(body, `"resultCount":`)
 		return n[:1]
 	}

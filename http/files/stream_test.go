@@ -56,10 +56,10 @@ func TestLargeFileIsStreamed(t *testing.T) {
 		}
 	}()
 	h := sha256.New()
-	got := s.do("ann", "POST", "/Marti/sync/upload?name=large", io.TeeReader(noise(size), h))
+	got := s.Send("ann", "POST", "/Marti/sync/upload?name=large", io.TeeReader(noise(size), h))
 	hash := hex.EncodeToString(h.Sum(nil))
-	if got.status != 200 || !bytes.Contains([]byte(got.body), []byte(hash)) {
-		t.Fatalf("upload: %d %s", got.status, got.body)
+	if got.Status != 200 || !bytes.Contains([]byte(got.Body), []byte(hash)) {
+		t.Fatalf("upload: %d %s", got.Status, got.Body)
 	}
 	back := sha256.New()
 	if n := s.stream("bob", "/Marti/sync/content?hash="+hash, back, nil); n != size || hex.EncodeToString(back.Sum(nil)) != hash {
@@ -75,12 +75,12 @@ func TestLargeFileIsStreamed(t *testing.T) {
 // stream reads a file into w; middle is called after the first bytes.
 func (s *site) stream(user, path string, w io.Writer, middle func()) int64 {
 	s.Helper()
-	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+path, nil)
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.URL+path, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+user)
-	resp, err := s.client.Do(req)
+	resp, err := s.Client.Do(req)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func BenchmarkTransfer(b *testing.B) {
 			hash := s.pack("ann", "p", data, "")
 			for b.Loop() {
 				if what == "upload" {
-					s.do("ann", "POST", "/Marti/sync/upload?name=p&uid=U", bytes.NewReader(data))
+					s.Send("ann", "POST", "/Marti/sync/upload?name=p&uid=U", bytes.NewReader(data))
 				} else {
 					s.stream("bob", "/Marti/sync/content?hash="+hash, io.Discard, nil)
 				}

@@ -86,6 +86,7 @@ type Options struct {
 	Routes []Route
 	Limits Limits
 	Title  string // of the API document
+	Bare   bool   // there is no such document: nothing but Routes is served
 
 	CertificateOnly bool // on API nothing else will do
 	// Federate knows the certificates of federated servers, the only callers that
@@ -135,7 +136,9 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.stray = s.stats.NewCounter("takd_http_requests_refused_early_total")
 	s.gate.limits, s.fails.limit = o.Limits, o.Limits.Logins
-	s.opts.Routes = slices.Concat(s.documents(), o.Routes)
+	if !o.Bare {
+		s.opts.Routes = slices.Concat(s.documents(), o.Routes)
+	}
 	return s, errors.Join(check(s.opts.Routes), o.Limits.Validate())
 }
 

@@ -106,7 +106,6 @@ func (a *api) server() []httpd.Route {
 		// ATAK asks for these; a 404 would be noise in its log.
 		httpd.Route{Method: "GET", Path: "/Marti/api/citrap", Summary: "Reports: none.", Handler: emptyList},
 		httpd.Route{Method: "PUT", Path: "/Marti/api/missions/citrap/subscription", Summary: "Subscribe to reports.", Handler: created},
-		httpd.Route{Method: "GET", Path: "/Marti/api/iconset/all/uid", Summary: "Icon sets: none.", Handler: iconsets},
 	)
 }
 
@@ -196,8 +195,6 @@ func home(r *httpd.Request) error {
 }
 
 func emptyList(r *httpd.Request) error { return r.JSON(http.StatusOK, []string{}) }
-
-func iconsets(r *httpd.Request) error { return r.Envelope("java.lang.String", []string{}) }
 
 func created(r *httpd.Request) error {
 	r.SetStatusCode(http.StatusCreated)

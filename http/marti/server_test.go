@@ -24,7 +24,6 @@ func TestServerAnswers(t *testing.T) {
 		"/Marti/api/util/user/roles":          jsonOK + `["ROLE_ANONYMOUS"]`,
 		"/Marti/api/groups/groupCacheEnabled": jsonOK + envelope + `"java.lang.Boolean","data":true,"nodeId":"node-1"}`,
 		"/Marti/api/citrap":                   jsonOK + `[]`,
-		"/Marti/api/iconset/all/uid":          jsonOK + envelope + `"java.lang.String","data":[],"nodeId":"node-1"}`,
 	} {
 		s.want("ann", "GET", path, "", want)
 	}

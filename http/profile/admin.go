@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +51,7 @@ func (a *api) admin() []httpd.Route {
 		{Method: "GET", Path: at, Summary: "Profiles: enrollment and connection, for everybody or (NAME:GROUP) for a group.", Handler: a.list},
 		{Method: "GET", Path: at + "/{name}", Summary: "A profile.", Handler: a.get},
 		{Method: "POST", Path: at + "/{name}", Summary: "Make a profile; name is enrollment or connection.", Query: []string{"group"}, Handler: a.create},
+		{Method: "PUT", Path: at + "/{name}", Summary: "Change active of a profile: the body is the profile. What else it says follows from its name.", MaxBody: 64 << 10, Handler: a.change},
 		{Method: "DELETE", Path: at + "/{name}", Summary: "Delete a profile and its files, by its id or name.", Handler: a.remove},
 		{Method: "GET", Path: at + "/{name}/files", Summary: "Files of a profile.", Handler: a.files},
 		{
@@ -107,6 +110,9 @@ func (a *api) describe(name string) (Profile, error) {
 	if group != "" {
 		p.Groups = append(p.Groups, group)
 	}
+	if _, err := os.Lstat(filepath.Join(a.Dir, kind, group, inactiveMark)); err == nil {
+		p.Active = false
+	}
 	p.Updated = info.ModTime().UTC().Format("2006-01-02T15:04:05.000Z")
 	return p, nil
 }
@@ -155,6 +161,45 @@ func (a *api) create(r *httpd.Request) error {
 	a.audit(r, "profile make", name)
 	p, err := a.describe(name)
 	if err != nil {
+		return err
+	}
+	return r.Envelope("Profile", p)
+}
+
+// change switches a profile on or off. To whom and when it is given is its name's to
+// say: a body that wants that otherwise is refused rather than half done.
+func (a *api) change(r *httpd.Request) error {
+	name := r.Param("name")
+	p, err := a.describe(name)
+	if err != nil {
+		return err
+	}
+	want := p
+	if err := json.Unmarshal(r.PostBody(), &want); err != nil {
+		return httpd.Bad("body: %v", err)
+	}
+	switch {
+	case want.Name != p.Name:
+		return httpd.Bad("name: want %q; a profile is not renamed", p.Name)
+	case want.ApplyOnConnect != p.ApplyOnConnect || want.ApplyOnEnrollment != p.ApplyOnEnrollment:
+		return httpd.Bad("applyOnConnect, applyOnEnrollment: want those of the name; make a profile connection or enrollment")
+	case !slices.Equal(want.Groups, p.Groups):
+		return httpd.Bad("groups: want %v; make a profile NAME:GROUP for each group", p.Groups)
+	}
+	kind, group, _ := strings.Cut(name, ":")
+	mark := filepath.Join(a.Dir, kind, group, inactiveMark)
+	if want.Active {
+		err = os.Remove(mark)
+	} else {
+		err = os.WriteFile(mark, nil, 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	if want.Active != p.Active {
+		a.audit(r, "profile "+map[bool]string{true: "on", false: "off"}[want.Active], name)
+	}
+	if p, err = a.describe(name); err != nil {
 		return err
 	}
 	return r.Envelope("Profile", p)

@@ -90,7 +90,7 @@ func open(dir, kind string, since time.Time, member func(group string) bool) (*P
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
 	p.root = root
-	fresh, total := since.IsZero(), int64(0)
+	fresh, total, mute := since.IsZero(), int64(0), inactive(root, ".")
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil || name == ".":
@@ -101,9 +101,11 @@ func open(dir, kind string, since time.Time, member func(group string) bool) (*P
 			}
 			return nil
 		case d.IsDir():
-			if !strings.Contains(name, "/") && !member(name) {
+			if !strings.Contains(name, "/") && (!member(name) || inactive(root, name)) {
 				return fs.SkipDir // of a group that he is not in
 			}
+			return nil
+		case mute && !strings.Contains(name, "/"):
 			return nil
 		}
 		info, err := root.Stat(name)
@@ -122,6 +124,14 @@ func open(dir, kind string, since time.Time, member func(group string) bool) (*P
 		return p, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// inactiveMark is a file in the folder of a profile that is kept and given to nobody.
+const inactiveMark = ".inactive"
+
+func inactive(root *os.Root, dir string) bool {
+	_, err := root.Lstat(path.Join(dir, inactiveMark))
+	return err == nil
 }
 
 // Add puts a file into the package that is in no folder.

@@ -197,3 +197,41 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("audit: %q", s.audit)
 	}
 }
+
+// A profile that is switched off is kept and given to nobody; those of groups have a
+// switch of their own.
+func TestInactiveProfile(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/device/profile"
+	s.file("connection/all.pref", "a", 0)
+	s.file("connection/Blue/blue.pref", "b", 0)
+	gets := func(want string) {
+		t.Helper()
+		got := ""
+		if a := s.Do("ann", "GET", path+"/connection", ""); a.Status != 204 {
+			names, _ := s.names(a.Body)
+			got = strings.Join(names, " ")
+		}
+		if got != want {
+			t.Errorf("ann gets %q, want %q", got, want)
+		}
+	}
+	gets("all.pref=a blue.pref=b")
+	if got := s.Want(200, "boss", "PUT", path+"/connection", `{"active":false}`).Body; !strings.Contains(got, `"active":false`) {
+		t.Errorf("answer: %s", got)
+	}
+	gets("blue.pref=b")
+	s.Want(200, "boss", "PUT", path+"/connection:Blue", `{"name":"connection:Blue","active":false,"applyOnConnect":true,"groups":["Blue"]}`)
+	gets("")
+	s.Want(200, "boss", "PUT", path+"/connection", `{"active":true}`)
+	s.Want(200, "boss", "PUT", path+"/connection", `{"active":true}`)
+	gets("all.pref=a")
+	s.Want(403, "ann", "PUT", path+"/connection", `{"active":false}`)
+	s.Want(404, "boss", "PUT", path+"/enrollment", `{"active":false}`)
+	for _, body := range []string{"", "[]", `{"active":"no"}`, `{"name":"enrollment"}`, `{"applyOnEnrollment":true}`, `{"groups":["Red"]}`} {
+		s.Want(400, "boss", "PUT", path+"/connection", body)
+	}
+	if got := strings.Join(s.audit, ", "); got != "boss profile off connection, boss profile off connection:Blue, boss profile on connection" {
+		t.Errorf("audit: %s", got)
+	}
+}

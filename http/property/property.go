@@ -34,17 +34,12 @@ func Routes(d Deps) []httpd.Route {
 		{Method: "DELETE", Path: at + "/{uid}/{key}", Role: httpd.Writer, Summary: "Delete a property.", Handler: a.remove},
 		{Method: "GET", Path: "/Marti/api/sync/sequence/{key}", Role: httpd.Writer, Summary: "The next number of a counter.", Handler: a.next},
 
-		{Method: "GET", Path: "/Marti/api/iconseturl/{uid}", Role: httpd.User, Summary: "Icons of a set: none.", Handler: none("java.lang.String")},
 		{Method: "GET", Path: "/Marti/api/excheck/checklist/active", Role: httpd.User, Summary: "Checklists under way: none.", Query: []string{"clientUid"}, Handler: noChecklists},
 	})
 	for i := range routes {
 		routes[i].Tag, routes[i].Faces = "Plugins", httpd.Everyday
 	}
 	return routes
-}
-
-func none(kind string) httpd.Handler {
-	return func(r *httpd.Request) error { return r.Envelope(kind, []string{}) }
 }
 
 func noChecklists(r *httpd.Request) error {

@@ -88,6 +88,20 @@ func Routes() []httpd.Route {
 	return load(app).routes()
 }
 
+// Setup is the table of the page while there is no server yet: it answers at /setup
+// and nowhere else.
+func Setup() []httpd.Route {
+	app, err := fs.Sub(dist, "dist/app")
+	if err != nil {
+		panic(err) // the path is constant
+	}
+	s := load(app)
+	row := func(path, summary string, h httpd.Handler) httpd.Route {
+		return httpd.Route{Method: http.MethodGet, Path: path, Faces: httpd.Enroll, Role: httpd.Public, Tag: "First start", Summary: summary, Handler: h}
+	}
+	return []httpd.Route{row("/setup", "The page of the first start.", s.index), row("/ui/{path:*}", "Files of the web page.", s.asset)}
+}
+
 func (s site) routes() []httpd.Route {
 	old := []string{"/index.html", "/webtak", "/webtak/index.html", "/setup", "/setup/index.html", "/Marti", "/Marti/index.html", "/Marti/login"}
 	rows := append(make([]httpd.Route, 0, 2+len(old)),

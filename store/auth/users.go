@@ -70,6 +70,9 @@ func (s *Service) AddUser(ctx context.Context, u NewUser) error {
 	return nil
 }
 
+// Validate reports what AddUser would refuse, but for a name that is taken.
+func (u NewUser) Validate() error { return u.check() }
+
 func (u *NewUser) check() error {
 	if u.Role == "" {
 		u.Role = RoleUser

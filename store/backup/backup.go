@@ -51,7 +51,7 @@ const (
 )
 
 // dirs are the folders of the data directory that are copied, beside the database and blob.
-var dirs = []string{"pki", "conf", "admin", "profiles", "packages"}
+var dirs = []string{"pki", "conf", "admin", "profiles", "packages", "icons"}
 
 // Manifest says what is in a backup.
 type Manifest struct {

@@ -8,11 +8,17 @@ import (
 	"hash"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // step is how much an upload of unknown length reserves at a time, and how
 // often the space on the disk is looked at.
 const step = 4 * MiB
+
+// ahead is how much an upload writes before the disk is told to begin with it. So
+// the sync at its end waits for the last of it only.
+const ahead = 8 * MiB
 
 // Upload is a file under way. It is written, then kept with Keep; Close drops
 // what was not kept. It belongs to one goroutine.
@@ -24,6 +30,7 @@ type Upload struct {
 	size     Size
 	reserved Size // of the quotas
 	looked   Size // size when the disk was looked at
+	begun    Size // of the file, that the disk was told to write
 	limits   Options
 }
 
@@ -105,6 +112,11 @@ func (u *Upload) Write(b []byte) (int, error) {
 	_, _ = u.hash.Write(b[:n]) // never fails
 	if err != nil {
 		return n, fmt.Errorf("write upload: %w", err)
+	}
+	if u.size-u.begun >= ahead {
+		// It is advice: what could not be begun now, Sync does.
+		_ = unix.SyncFileRange(int(u.f.Fd()), int64(u.begun), int64(u.size-u.begun), unix.SYNC_FILE_RANGE_WRITE)
+		u.begun = u.size
 	}
 	return n, nil
 }

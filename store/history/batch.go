@@ -15,6 +15,16 @@ type batch struct {
 	ID    uint64
 	Table string
 	Rows  []*Event
+
+	shapes []string // of the rows' events, and what else is in those; nil until split
+	rests  [][]byte
+}
+
+// split takes the events of b apart, once.
+func (b *batch) split(s *shaper) {
+	if b.shapes == nil {
+		b.shapes, b.rests = s.split(b.Rows)
+	}
 }
 
 // group is the batches of one flush. Groups are written in order of their IDs.
@@ -55,7 +65,7 @@ func newGroup(id uint64, events []*Event, bytes int64) *group {
 
 // stored are the columns of an insert, in the order of columnar.
 const stored = "batch, server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
-	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"
+	"team, role, groups, user, sender, source, dests, flow, mission, room, text, shape, event"
 
 // send inserts a batch.
 func (b *batch) send(ctx context.Context, db driver.Conn) error {
@@ -148,7 +158,8 @@ func (b *batch) columnar() []any {
 		text(func(e *Event) string { return e.Mission }),
 		text(func(e *Event) string { return e.Room }),
 		text(func(e *Event) string { return e.Text }),
-		column(r, func(e *Event) []byte { return e.Raw }),
+		b.shapes,
+		b.rests,
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // exported are the columns of a Parquet file: readable, and without what is only
@@ -52,17 +55,11 @@ func (s *Store) parquet(ctx context.Context, q Query, fn func(made string, rows 
 	if !known(q.Table) || q.Limit < 0 {
 		return fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
 	}
-	where, args, err := q.where()
-	if err != nil {
+	if err := q.Validate(); err != nil {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
 		return err
-	}
-	// The names of columns in WHERE are the table's, not those of the file.
-	inner := "(SELECT * , time, start, stale FROM " + q.Table + " WHERE " + where + " ORDER BY bucket, server_time, uid"
-	if q.Limit > 0 {
-		inner += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}
 	tmp, err := os.MkdirTemp(s.opts.Dir, "export-") // a name that means nothing to the engine
 	if err != nil {
@@ -70,15 +67,71 @@ func (s *Store) parquet(ctx context.Context, q Query, fn func(made string, rows 
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	made := filepath.Join(tmp, "out.parquet")
-	name := literal.Replace(made)
-	if err := s.db.Exec(ctx, "INSERT INTO FUNCTION file('"+name+"', 'Parquet') SELECT "+exported+" FROM "+inner+")", args...); err != nil {
+	table := exportTable + strconv.FormatUint(s.exports.Add(1), 10)
+	defer func() { _ = s.db.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS "+table) }()
+	if err := s.db.Exec(ctx, "CREATE TABLE "+table+" ENGINE = Log EMPTY AS SELECT "+exported+" FROM (SELECT *, time, start, stale FROM "+q.Table+")"); err != nil {
 		return fmt.Errorf("export history: %w", err)
 	}
-	var rows uint64
-	if err := s.db.QueryRow(ctx, "SELECT count() FROM file('"+name+"', 'Parquet')").Scan(&rows); err != nil {
+	rows, err := s.collect(ctx, q, table)
+	if err != nil {
+		return err
+	}
+	if err := s.db.Exec(ctx, "INSERT INTO FUNCTION file('"+literal.Replace(made)+"', 'Parquet') SELECT * FROM "+table); err != nil {
 		return fmt.Errorf("export history: %w", err)
 	}
 	return fn(made, rows)
+}
+
+// exportTable begins the names of tables that hold what is about to be a file.
+const exportTable = "takd_export_"
+
+// dropExports removes what a crash has left of them.
+func dropExports(ctx context.Context, db driver.Conn) error {
+	var names []string
+	err := db.QueryRow(ctx, "SELECT groupArray(name) FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '"+exportTable+"')").Scan(&names)
+	for _, name := range names {
+		err = errors.Join(err, db.Exec(ctx, "DROP TABLE "+name))
+	}
+	if err != nil {
+		return fmt.Errorf("remove old exports: %w", err)
+	}
+	return nil
+}
+
+// exportRows is how many rows get there at once.
+const exportRows = 20_000
+
+// collect fills a table with what q asks for: events are whole only here.
+func (s *Store) collect(ctx context.Context, q Query, table string) (rows uint64, err error) {
+	var to driver.Batch
+	send := func() error {
+		if to == nil {
+			return nil
+		}
+		err := to.Send()
+		to = nil
+		return err
+	}
+	defer func() {
+		if to != nil {
+			_ = to.Abort()
+		}
+	}()
+	err = s.Query(ctx, q, func(e *Event) (err error) {
+		if to == nil {
+			if to, err = s.db.PrepareBatch(ctx, "INSERT INTO "+table); err != nil {
+				return fmt.Errorf("export history: %w", err)
+			}
+		}
+		rows++
+		err = to.Append(e.Received, e.Time, e.Start, e.Stale, e.UID, e.Callsign, e.Type, e.How, e.Lat, e.Lon, told(e.HAE), told(e.Speed), told(e.Course),
+			e.Team, e.Role, e.Groups, e.User, e.Sender, e.Source, e.Mission, e.Room, string(e.Raw))
+		if err == nil && to.Rows() >= exportRows {
+			err = send()
+		}
+		return err
+	})
+	return rows, errors.Join(err, send())
 }
 
 // copyNew copies a file to one that must not exist.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -41,6 +42,7 @@ type Store struct {
 	engine *engine.Engine // nil with a DSN
 	db     driver.Conn
 	spool  *spool
+	shaper *shaper
 	rec    *recorder
 	cancel context.CancelFunc // of writes
 
@@ -48,6 +50,7 @@ type Store struct {
 	partition string // "" until the tables are known to be up to date
 	refusal   error  // why they never will be
 	importing sync.Mutex
+	exports   atomic.Uint64 // that were begun
 	closing   sync.Once
 }
 
@@ -58,7 +61,7 @@ func Open(o Options) (s *Store, err error) {
 		return nil, err
 	}
 	o = o.WithDefaults()
-	s = &Store{opts: o}
+	s = &Store{opts: o, shaper: newShaper()}
 	if o.Mode == Off {
 		return s, nil
 	}
@@ -84,7 +87,7 @@ func Open(o Options) (s *Store, err error) {
 	}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
-	s.rec = newRecorder(o, s.spool, s.write, again)
+	s.rec = newRecorder(o, s.spool, s.shaper, s.write, again)
 	s.rec.start(ctx)
 	return s, nil
 }
@@ -152,6 +155,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.partition != "" || s.refusal != nil {
 		return s.refusal
 	}
+	if s.engine != nil {
+		if err := dropExports(ctx, s.db); err != nil {
+			return err
+		}
+	}
 	partition, err := migrate(ctx, s.db, s.opts.Partition)
 	if errors.Is(err, ErrNewer) {
 		s.opts.Log.Error("history not used", "error", err)
@@ -178,6 +186,7 @@ func (s *Store) write(ctx context.Context, g *group, look bool) error {
 				continue
 			}
 		}
+		b.split(s.shaper)
 		if err := b.send(ctx, s.db); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ func (s *Store) Import(ctx context.Context, events []*Event) (added int, err err
 		b.ID = b.sum()
 		there, err := b.there(ctx, s.db)
 		if err == nil && !there {
+			b.split(s.shaper)
 			err = b.send(ctx, s.db)
 			added += len(b.Rows)
 		}
@@ -62,4 +63,4 @@ func (s *Store) Ping(ctx context.Context) (version string, took time.Duration, e
 }
 
 // SchemaVersion is what the tables are brought up to.
-const SchemaVersion = 1
+const SchemaVersion = 2

@@ -124,7 +124,7 @@ func (q Query) Validate() error {
 }
 
 const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
-	"team, role, groups, user, sender, source, dests, flow, mission, room, text, event"
+	"team, role, groups, user, sender, source, dests, flow, mission, room, text, shape, event"
 
 // Query calls fn with each event that is asked for, in order of receipt, as they
 // come; an error of fn ends it and is returned.
@@ -157,7 +157,7 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 	}
 	columns := fetched
 	if q.Lean {
-		columns = strings.TrimSuffix(fetched, "event") + "if(startsWith(type, 't-x-d-d'), event, '')"
+		columns = strings.TrimSuffix(fetched, "shape, event") + "if(startsWith(type, 't-x-d-d'), shape, ''), if(startsWith(type, 't-x-d-d'), event, '')"
 	}
 	sql := "SELECT " + columns + " FROM " + q.Table + " WHERE " + where + order
 	if q.Limit > 0 {
@@ -197,11 +197,11 @@ func (e *Event) scan(rows driver.Rows) error {
 	var (
 		lag, start, stale                int64
 		lat, lon, hae, ce, le, v, course int32
-		raw                              string
+		shape, rest                      string
 	)
 	err := rows.Scan(&e.Received, &lag, &start, &stale, &e.UID, &e.Callsign, &e.Type, &e.How, &lat, &lon,
 		&hae, &ce, &le, &v, &course, &e.Team, &e.Role, &e.Groups, &e.User, &e.Sender, &e.Source,
-		&e.Dests, &e.Flow, &e.Mission, &e.Room, &e.Text, &raw)
+		&e.Dests, &e.Flow, &e.Mission, &e.Room, &e.Text, &shape, &rest)
 	if err != nil {
 		return err
 	}
@@ -211,6 +211,17 @@ func (e *Event) scan(rows driver.Rows) error {
 	e.Time = e.Received.Add(-time.Duration(lag) * time.Millisecond)
 	e.Start = e.Time.Add(time.Duration(start) * time.Millisecond)
 	e.Stale = e.Time.Add(time.Duration(stale) * time.Millisecond)
-	e.Raw = []byte(raw)
+	if shape == "" {
+		e.Raw = []byte(rest)
+		return nil
+	}
+	c := &cells{
+		uid: e.UID, callsign: e.Callsign, time: e.Time.UnixMilli(), start: e.Start.UnixMilli(), stale: e.Stale.UnixMilli(),
+		numbers: [7]int32{lat, lon, hae, ce, le, v, course},
+	}
+	var ok bool
+	if e.Raw, ok = join(make([]byte, 0, len(shape)+len(rest)+128), shape, []byte(rest), c); !ok {
+		return fmt.Errorf("event of %s at %s does not fit its shape", e.UID, e.Received)
+	}
 	return nil
 }

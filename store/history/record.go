@@ -21,6 +21,7 @@ const queueLen = 1 << 16
 type recorder struct {
 	opts  Options
 	spool *spool
+	shape *shaper
 	write func(context.Context, *group, bool) error // to the database; true: look first
 	ready func() <-chan struct{}                    // closed when another try may help
 
@@ -47,9 +48,9 @@ type recorder struct {
 	wrote     chan struct{}
 }
 
-func newRecorder(o Options, s *spool, write func(context.Context, *group, bool) error, ready func() <-chan struct{}) *recorder {
+func newRecorder(o Options, s *spool, shape *shaper, write func(context.Context, *group, bool) error, ready func() <-chan struct{}) *recorder {
 	return &recorder{
-		opts: o, spool: s, write: write, ready: ready,
+		opts: o, spool: s, shape: shape, write: write, ready: ready,
 		queue: make(chan *Event, queueLen), flushes: make(chan chan uint64), direct: make(chan *group, 1),
 		moved: make(chan struct{}), stop: make(chan struct{}), collected: make(chan struct{}), wrote: make(chan struct{}),
 	}
@@ -242,6 +243,9 @@ func (c *collector) cut() {
 	}
 	id := max(uint64(time.Now().UnixMicro())<<groupShift, c.next)
 	g := newGroup(id, c.events, c.bytes)
+	for _, b := range g.Batches {
+		b.split(c.shape)
+	}
 	c.last, c.next = id, id+uint64(len(g.Batches))
 	c.events, c.bytes = make([]*Event, 0, min(2*len(c.events), c.opts.BatchRows)), 0
 	if c.inflight != nil {

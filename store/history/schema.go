@@ -14,7 +14,7 @@ var ErrNewer = errors.New("history was written by a newer takd")
 
 // The versions of the schema; takd only goes forward. A version is recorded when
 // all its statements are through, and each of them can be carried out twice.
-var migrations = []func(partition string) []string{first}
+var migrations = []func(partition string) []string{first, second}
 
 const schemaTable = `CREATE TABLE IF NOT EXISTS takd_schema (
 	version UInt32, partition LowCardinality(String), applied DateTime DEFAULT now()
@@ -76,6 +76,15 @@ func first(partition string) []string {
 	for _, table := range Tables {
 		out = append(out, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s\n) ENGINE = MergeTree PARTITION BY %s ORDER BY (bucket, uid, server_time) SETTINGS index_granularity = 2048",
 			table, columns, by))
+	}
+	return out
+}
+
+// second has events as shapes and rests: see shape.go. Those from before are whole.
+func second(string) []string {
+	out := make([]string, 0, len(Tables))
+	for _, table := range Tables {
+		out = append(out, "ALTER TABLE "+table+" ADD COLUMN IF NOT EXISTS shape LowCardinality(String) AFTER text")
 	}
 	return out
 }

@@ -23,8 +23,8 @@ func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []stri
 	if org == "" {
 		org = "takd"
 	}
-	if err := meta.ValidName("organisation", org); err != nil || len(org) > MaxOrg {
-		return fmt.Errorf("%w: organisation %q: want 1 to %d printable characters", ErrInvalid, org, MaxOrg)
+	if err := ValidOrg(org); err != nil {
+		return err
 	}
 	sans, err := serverNames(hosts)
 	if err != nil {
@@ -55,6 +55,20 @@ func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []stri
 		return err
 	}
 	return WriteFile(filepath.Join(dir, serverFile), join(serverKey, issued.CertPEM()), 0o600)
+}
+
+// ValidOrg reports why org cannot be in the names of the authorities.
+func ValidOrg(org string) error {
+	if err := meta.ValidName("organisation", org); err != nil || len(org) > MaxOrg {
+		return fmt.Errorf("%w: organisation %q: want 1 to %d printable characters", ErrInvalid, org, MaxOrg)
+	}
+	return nil
+}
+
+// ValidHosts reports why a server cannot have a certificate for hosts.
+func ValidHosts(hosts []string) error {
+	_, err := serverNames(hosts)
+	return err
 }
 
 // serverNames adds the names of this machine to itself, and leaves doubles out.

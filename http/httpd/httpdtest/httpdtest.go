@@ -23,6 +23,8 @@ import (
 // People are who may call.
 var People = map[string]httpd.Principal{
 	"ann":  {User: "ann", Role: httpd.Writer, In: []string{"Blue"}, Out: []string{"Blue"}},
+	"bob":  {User: "bob", Role: httpd.Writer, In: []string{"Blue"}, Out: []string{"Blue"}},
+	"both": {User: "both", Role: httpd.Writer, In: []string{"Blue", "Red"}, Out: []string{"Blue", "Red"}},
 	"red":  {User: "red", Role: httpd.Writer, In: []string{"Red"}, Out: []string{"Red"}},
 	"view": {User: "view", Role: httpd.User, Out: []string{"Blue"}},
 	"boss": {User: "boss", Role: httpd.Admin},
@@ -50,8 +52,9 @@ func (authenticator) Token(_ context.Context, user string) (httpd.Principal, err
 type Site struct {
 	testing.TB
 
-	URL    string
-	client *http.Client
+	URL    string // https://Addr
+	Addr   string
+	Client *http.Client
 }
 
 // New serves routes until the test ends.
@@ -66,12 +69,12 @@ func New(t testing.TB, routes []httpd.Route) *Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Site{TB: t, URL: "https://" + addr.String()}
-	s.client = &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true, //nolint:gosec // a test's own server
+	s := &Site{TB: t, URL: "https://" + addr.String(), Addr: addr.String()}
+	s.Client = &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true, ExpectContinueTimeout: 5 * time.Second, //nolint:gosec // a test's own server
 	}}
 	t.Cleanup(func() {
-		s.client.CloseIdleConnections()
+		s.Client.CloseIdleConnections()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		if err := server.Shutdown(ctx); err != nil {
@@ -102,10 +105,16 @@ type Answer struct {
 	Body   string
 }
 
-// Do sends a request; headers are "Name: value".
+// Do is Send for a body that is text.
 func (s *Site) Do(user, method, path, body string, headers ...string) Answer {
 	s.Helper()
-	req, err := http.NewRequestWithContext(s.Context(), method, s.URL+path, strings.NewReader(body))
+	return s.Send(user, method, path, strings.NewReader(body), headers...)
+}
+
+// Send sends a request; headers are "Name: value".
+func (s *Site) Send(user, method, path string, body io.Reader, headers ...string) Answer {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), method, s.URL+path, body)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -114,9 +123,13 @@ func (s *Site) Do(user, method, path, body string, headers ...string) Answer {
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
+		if name == "Host" {
+			req.Host = value
+			continue
+		}
 		req.Header.Set(name, value)
 	}
-	resp, err := s.client.Do(req)
+	resp, err := s.Client.Do(req)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -33,7 +33,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 export async function open(base, options = {}) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   const expected = options.expect ?? [];
   page.on('console', (m) => {
     if (['error', 'warning'].includes(m.type()) && !expected.some((e) => m.text().includes(e)) && !/GPU stall|GL Driver Message|WebGL.*software|swiftshader/i.test(m.text())) bad.push(`${m.type()}: ${m.text()}`);
@@ -45,7 +45,7 @@ export async function open(base, options = {}) {
   });
   await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)));
   if (options.axe) await page.addInitScript({ content: axe }); // which the policy allows, unlike a script of the page
-  await page.goto(base + '/');
+  await page.goto(base + (options.path ?? '/'));
   return page;
 }
 

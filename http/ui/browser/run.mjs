@@ -1,5 +1,6 @@
 // A real browser uses takd's page as an operator does.
-import { readFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { end, look, open, shot, site, step, until } from './kit.mjs';
 
 const login = async (page, user, password) => {
@@ -139,10 +140,33 @@ await step('an invitation', async () => {
   await root.fill('input[name=groups]', 'Blue');
   await root.click('.tools button.primary');
   await until('codes', () => root.evaluate(() => [...document.querySelectorAll('dialog img')].filter((i) => i.naturalWidth > 20).length === 3));
+  await root.waitForSelector('[data-state=waiting]');
   await look(root, 'invitation');
+  await writeFile(join(site.dir, 'token.part'), await root.innerText('dialog p code'));
+  await rename(join(site.dir, 'token.part'), join(site.dir, 'token')); // for the test, which plays the device
+  await root.waitForSelector('[data-state=enrolled]');
+  await writeFile(join(site.dir, 'connect'), '');
+  await root.waitForSelector('[data-state=connected]');
   await root.keyboard.press('Escape');
   await root.locator('td', { hasText: 'dave' }).waitFor();
   await look(root, 'enroll');
+});
+await step('certificates', async () => {
+  await goto(root, 'certificates');
+  await root.locator('.soon', { hasText: 'soonover' }).waitFor();
+  await root.selectOption('select[name=state]', 'active');
+  await root.fill('input[type=search]', 'mallory');
+  const hers = root.locator('tbody tr', { hasText: 'mallory' });
+  await until('hers alone', async () => (await root.locator('tbody tr').count()) === 1);
+  await look(root, 'certificates');
+  const [file] = await Promise.all([root.waitForEvent('download'), hers.getByRole('link').click()]);
+  if (!(await readFile(await file.path())).toString().startsWith('-----BEGIN CERTIFICATE')) throw new Error('no certificate');
+  root.once('dialog', (d) => d.accept());
+  await hers.getByRole('button').click();
+  await root.selectOption('select[name=state]', 'revoked');
+  await hers.locator('.tag.bad').waitFor();
+  await root.selectOption('select[name=state]', 'active');
+  await until('none active', async () => (await hers.count()) === 0);
 });
 await step('metrics', async () => {
   await goto(root, 'metrics');

@@ -1,7 +1,9 @@
 import { mount } from 'svelte';
 import './app.css';
-import App from './App.svelte';
 import { applyTheme } from './lib/theme';
 
 applyTheme();
-mount(App, { target: document.getElementById('app')! });
+const target = document.getElementById('app')!;
+// Before there is a server its address leads here, afterwards to the page.
+const first = location.pathname.replace(/\/$/, '') === '/setup' ? import('./setup/Setup.svelte') : import('./App.svelte');
+void first.then((m) => mount(m.default, { target }));

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,11 +25,39 @@ type initFlags struct {
 	AdminPasswordFile string   `help:"File with the administrator's password, - for standard input; without it one is generated and printed once." placeholder:"F"`
 }
 
-type initCmd struct{ initFlags }
+// addressFlags are where the server listens.
+type addressFlags struct {
+	CotAddr        string `help:"Address of the TLS stream; with run, instead of the configured one." placeholder:"A"`
+	HTTPSAddr      string `name:"https-addr" help:"The same of the API; off for none." placeholder:"A"`
+	FederationAddr string `help:"The same of file exchange with other servers; off for none." placeholder:"A"`
+	EnrollAddr     string `help:"The same of enrollment and login; off for none." placeholder:"A"`
+	OpsAddr        string `help:"The same of metrics and health; off for none." placeholder:"A"`
+}
+
+func (c *addressFlags) check() error {
+	for _, addr := range []string{c.CotAddr, c.HTTPSAddr, c.FederationAddr, c.EnrollAddr, c.OpsAddr} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && addr != config.Off && err != nil {
+			return usage("address %q: want host:port or :port", addr)
+		}
+	}
+	return nil
+}
+
+func (c *addressFlags) addresses() config.Addresses {
+	return config.Addresses{Cot: c.CotAddr, HTTPS: c.HTTPSAddr, Enroll: c.EnrollAddr, Federation: c.FederationAddr, Ops: c.OpsAddr}
+}
+
+type initCmd struct {
+	initFlags
+	addressFlags
+}
 
 // Run makes the data directory.
 func (c *initCmd) Run(a *app) error {
-	made, err := c.make(a, "")
+	if err := c.check(); err != nil {
+		return err
+	}
+	made, err := c.make(a, server.InitOptions{Addresses: c.addresses()})
 	if err != nil {
 		return err
 	}
@@ -40,13 +69,9 @@ func (c *initCmd) Run(a *app) error {
 	return nil
 }
 
-// make makes the data directory of a server that clients reach at the port of
-// addr, or at the default port.
-func (c *initFlags) make(a *app, addr string) (*server.Made, error) {
-	o := server.InitOptions{Data: a.data, Hosts: c.Host, Org: c.Org, Admin: c.Admin}
-	if _, port, err := net.SplitHostPort(addr); err == nil {
-		o.Port, _ = strconv.Atoi(port) // a name of a port is the operator's to know
-	}
+// make makes the data directory; o has what the flags do not say.
+func (c *initFlags) make(a *app, o server.InitOptions) (*server.Made, error) {
+	o.Data, o.Hosts, o.Org, o.Admin = a.data, c.Host, c.Org, c.Admin
 	if c.AdminPasswordFile != "" {
 		var err error
 		if o.Password, err = a.secret(c.AdminPasswordFile); err != nil {
@@ -74,45 +99,102 @@ func (a *app) files(admin string) {
 }
 
 type runCmd struct {
-	InitFirst bool `name:"init" help:"Make the data directory first when there is none, and print where to go from here."`
+	InitFirst bool `name:"init" help:"Where there is no data directory make it without asking anything, and print where to go from here."`
 	initFlags
-	Without        []string `help:"Services to leave out." placeholder:"SERVICE"`
-	CotAddr        string   `help:"Address of the TLS stream, instead of the configured one." placeholder:"A"`
-	HTTPSAddr      string   `name:"https-addr" help:"Address of the API, instead of the configured one; off for none." placeholder:"A"`
-	FederationAddr string   `help:"Address of file exchange with other servers, instead of the configured one; off for none." placeholder:"A"`
-	EnrollAddr     string   `help:"Address of enrollment and login, instead of the configured one; off for none." placeholder:"A"`
-	OpsAddr        string   `help:"Address of metrics and health, instead of the configured one; off for none." placeholder:"A"`
-	History        string   `help:"Where events are recorded, instead of the configured place: off, embedded or a DSN." env:"TAKD_HISTORY" placeholder:"H"`
+	addressFlags
+	Without []string `help:"Services to leave out." placeholder:"SERVICE"`
+	History string   `help:"Where events are recorded, instead of the configured place: off, embedded or a DSN." env:"TAKD_HISTORY" placeholder:"H"`
+	Hello   bool     `help:"Print where to go from here."`
 }
 
 func (c *runCmd) Run(a *app) error {
-	for _, addr := range []string{c.CotAddr, c.HTTPSAddr, c.FederationAddr, c.EnrollAddr, c.OpsAddr} {
-		if _, _, err := net.SplitHostPort(addr); addr != "" && addr != config.Off && err != nil {
-			return usage("address %q: want host:port or :port", addr)
-		}
+	if err := c.check(); err != nil {
+		return err
 	}
 	for _, name := range c.Without {
 		if !slices.Contains(server.Optional, name) {
 			return usage("--without %q: want %s", name, strings.Join(server.Optional, ", "))
 		}
 	}
-	var made *server.Made
-	if _, err := os.Stat(filepath.Join(a.data, "conf", "takd.yaml")); errors.Is(err, os.ErrNotExist) {
-		if !c.InitFirst {
-			return control.Errorf(control.ErrNotFound, "no takd data in %s; make it with: takd init --data %s --host NAME, or use takd run --init", a.data, a.data)
-		}
-		if made, err = c.make(a, c.CotAddr); err != nil {
-			return err
-		}
+	made, goes, err := c.prepare(a)
+	if err != nil || !goes {
+		return err
 	}
 	o := server.Options{
 		Data: a.data, Version: a.Version, Stderr: a.Err, Without: c.Without, CotAddr: c.CotAddr, OpsAddr: c.OpsAddr,
 		HTTPSAddr: c.HTTPSAddr, EnrollAddr: c.EnrollAddr, FederationAddr: c.FederationAddr, History: c.History,
 	}
-	if c.InitFirst {
+	if c.InitFirst || c.Hello || made != nil {
 		o.Ready = func(s control.Status) { c.hello(a, made, s) }
 	}
 	return server.Run(context.WithoutCancel(a.ctx), a.ctx.Done(), o)
+}
+
+// prepare makes the data directory where there is none: without asking, or with
+// the page of the first start. goes is false where nobody finished that.
+func (c *runCmd) prepare(a *app) (made *server.Made, goes bool, err error) {
+	if _, err := os.Stat(filepath.Join(a.data, "conf", "takd.yaml")); !errors.Is(err, os.ErrNotExist) {
+		return nil, true, nil
+	}
+	if c.InitFirst {
+		o := server.InitOptions{}
+		if _, port, err := net.SplitHostPort(c.CotAddr); err == nil {
+			o.Port, _ = strconv.Atoi(port) // a name of a port is the operator's to know
+		}
+		made, err := c.make(a, o)
+		return made, err == nil, err
+	}
+	if _, err := server.Blank(a.data); err != nil {
+		return nil, false, err
+	}
+	if c.EnrollAddr == config.Off || slices.Contains(c.Without, "api") {
+		return nil, false, control.Errorf(control.ErrNotFound, "no takd data in %s; make it with: takd init --data %s --host NAME, or use takd run --init", a.data, a.data)
+	}
+	settled, err := server.Setup(context.WithoutCancel(a.ctx), a.ctx.Done(), server.SetupOptions{
+		Init:  server.InitOptions{Data: a.data, Hosts: c.Host, Org: c.Org, Admin: c.Admin},
+		Given: c.addresses(), Stderr: a.Err,
+		Ready: func(l server.SetupLink) { a.invite(l) },
+		Ended: func() {
+			_, _ = fmt.Fprintln(a.Out, "The link has expired. For a new one stop takd (Ctrl-C) and start it again.")
+		},
+	})
+	if err != nil || settled == nil {
+		return nil, false, err
+	}
+	if c.EnrollAddr != "" {
+		c.EnrollAddr = settled.Enroll // the page stays where it is
+	}
+	return settled.Made, true, nil
+}
+
+// invite tells how to open the page of the first start, and opens it on a desktop.
+func (a *app) invite(l server.SetupLink) {
+	_, _ = fmt.Fprintf(a.Out, "There is no server in %s yet. Set it up in a browser, until %s:\n\n", a.data, l.Until.Local().Format("15:04"))
+	for i, u := range l.URLs {
+		where := ""
+		if len(l.URLs) > 1 {
+			where = "   " + []string{"on this machine", "from elsewhere"}[min(i, 1)]
+		}
+		_, _ = fmt.Fprintf(a.Out, "  %s%s\n", u, where)
+	}
+	_, _ = fmt.Fprintf(a.Out, "\nThe browser does not know the page's certificate, which is made for it alone. Its SHA-256 fingerprint:\n  %s\n", l.Fingerprint)
+	_, _ = fmt.Fprintf(a.Out, "\nWithout a browser: takd init --data %s --host NAME, then takd run; or takd run --init, which asks nothing.\n", a.data)
+	openBrowser(a.ctx, l.URLs[0])
+}
+
+// openBrowser opens a page where there is a desktop. Whether it does shows there.
+func openBrowser(ctx context.Context, link string) {
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return
+	}
+	program, err := exec.LookPath("xdg-open")
+	if err != nil {
+		return
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, link) //nolint:gosec // the desktop's own program, with a link of ours
+	if cmd.Start() == nil {
+		go func() { _ = cmd.Wait() }() // it may be the browser itself
+	}
 }
 
 // hello is the first screen of somebody new.

@@ -25,6 +25,7 @@ import (
 	"takd/store/backup"
 	"takd/store/blob"
 	"takd/store/history"
+	"takd/store/meta"
 )
 
 // Errors that the package wraps what it finds in.
@@ -55,10 +56,11 @@ type Server struct {
 
 // API configures the HTTP faces.
 type API struct {
-	Address    string `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
-	Enroll     string `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
-	Federation string `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
-	ClientAuth string `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
+	Address    string   `yaml:"address"     help:"Address of the API, for clients with a certificate. off for none." default:":8443"`
+	Enroll     string   `yaml:"enroll"      help:"Address of enrollment and login, without a certificate. off for none." default:":8446"`
+	Federation string   `yaml:"federation"  help:"Address of file exchange with other servers. off for none." default:":8444"`
+	Federates  []string `yaml:"federation_groups" help:"Groups in which files are exchanged with other servers: theirs come to these, and they find what is in these. Without any, none are exchanged."`
+	ClientAuth string   `yaml:"client_auth" help:"required: who calls the API has a certificate. optional: a token, a session or a password will do." default:"required"`
 
 	Certificate Files `yaml:"certificate"`
 	ACME        ACME  `yaml:"acme"`
@@ -90,6 +92,11 @@ func (a API) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+	}
+	for _, name := range a.Federates {
+		if err := meta.ValidName("group name", name); err != nil {
+			bad("api.federation_groups: %v", err)
+		}
 	}
 	if (a.Certificate.Cert == "") != (a.Certificate.Key == "") {
 		bad("api.certificate: want cert and key, or neither")
@@ -228,9 +235,33 @@ func oneLine(err error) string {
 	return text
 }
 
+// Addresses are those of the first configuration file: host:port, :port or off; ""
+// is the default.
+type Addresses struct {
+	Cot        string `json:"cot"`        // of the stream; not off
+	HTTPS      string `json:"https"`      // of the API
+	Enroll     string `json:"enroll"`     // of enrollment and login
+	Federation string `json:"federation"` // of file exchange with other servers
+	Ops        string `json:"ops"`        // of metrics and health
+}
+
+// WithDefaults returns a with every empty field set to its default.
+func (a Addresses) WithDefaults() Addresses {
+	c := Config{}.WithDefaults()
+	return Addresses{
+		Cot: cmp.Or(a.Cot, ":8089"), HTTPS: cmp.Or(a.HTTPS, c.API.Address), Enroll: cmp.Or(a.Enroll, c.API.Enroll),
+		Federation: cmp.Or(a.Federation, c.API.Federation), Ops: cmp.Or(a.Ops, c.Ops.Address),
+	}
+}
+
 // First returns the text of a new configuration file for a server that clients
 // reach as host.
-func First(host string) []byte {
+func First(host string, a Addresses) []byte {
+	federation := ""
+	if a.Federation != "" {
+		federation = fmt.Sprintf("  federation: %q\n", a.Federation)
+	}
+	a = a.WithDefaults()
 	return fmt.Appendf(nil, `# The configuration of takd.
 #
 # After an edit: takd config reload. Or, checked and applied at once:
@@ -246,18 +277,18 @@ messaging:
   inputs:
     - name: tls
       protocol: tls
-      address: ":8089"
+      address: %q
 
 api:
   # HTTPS for clients with a certificate, and for enrollment and login without one.
-  address: ":8443"
-  enroll: ":8446"
-
+  address: %q
+  enroll: %q
+%s
 log:
   level: info
 
 ops:
   # Metrics, health and profiles. It asks nobody who they are: keep it local.
-  address: "127.0.0.1:8090"
-`, host)
+  address: %q
+`, host, a.Cot, a.HTTPS, a.Enroll, federation, a.Ops)
 }

@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		errs []string // all of them are in the error
 	}{
 		"empty":         {},
-		"first":         {in: string(config.First("tak.example.org"))},
+		"first":         {in: string(config.First("tak.example.org", config.Addresses{}))},
 		"comments only": {in: "# nothing\n"},
 		"durations":     {in: "messaging:\n  stall_limit: 45s\n  flush_min: 3ms\n"},
 		"switches":      {in: "messaging:\n  flow_tags: false\n  inputs:\n  - {name: udp, protocol: udp, address: ':8087', archive: false}\n"},
@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 // Whatever a configuration says, its text with all defaults says the same.
 func TestGetGivesWhatParseTakes(t *testing.T) {
 	tests := map[string]string{
-		"first":  string(config.First("h")),
+		"first":  string(config.First("h", config.Addresses{})),
 		"more":   "messaging:\n  flow_tags: false\n  absent_ttl: -1s\n  stall_limit: 45s\n  inputs:\n  - {name: p, protocol: tls, auth: password, address: '[::1]:0', groups: [a, 'b: c']}\n",
 		"quoted": "server: {host: '2001:db8::1'}\nlog: {level: WARN}\n",
 	}
@@ -89,7 +89,7 @@ func flat(c config.Config) [2]string {
 func open(t *testing.T) (*config.Service, string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := config.Create(dir, "h"); err != nil {
+	if err := config.Create(dir, "h", config.Addresses{}); err != nil {
 		t.Fatal(err)
 	}
 	s, err := config.Open(dir)

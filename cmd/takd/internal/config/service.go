@@ -40,7 +40,7 @@ type Service struct {
 
 // Create writes the first configuration file of a data directory, unless there
 // is one.
-func Create(data, host string) error {
+func Create(data, host string, a Addresses) error {
 	s := &Service{dir: filepath.Join(data, "conf")}
 	if err := os.MkdirAll(s.dir, 0o750); err != nil {
 		return fmt.Errorf("create configuration: %w", err)
@@ -48,7 +48,11 @@ func Create(data, host string) error {
 	if _, err := os.Stat(s.Path()); err == nil {
 		return nil
 	}
-	return s.write(First(host))
+	text := First(host, a)
+	if _, err := Parse(text); err != nil {
+		return err
+	}
+	return s.write(text)
 }
 
 // Open loads the configuration of a data directory.

@@ -18,6 +18,7 @@ import (
 	"takd/http/enroll"
 	"takd/http/files"
 	"takd/http/httpd"
+	"takd/http/icons"
 	"takd/http/live"
 	"takd/http/marti"
 	"takd/http/profile"
@@ -27,6 +28,7 @@ import (
 	"takd/store/auth"
 	"takd/store/blob"
 	"takd/store/history"
+	"takd/store/icon"
 	"takd/store/meta"
 	"takd/store/pki"
 	propstore "takd/store/property"
@@ -127,7 +129,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 		return nil, err
 	}
 	people := newPeople(s)
-	if s.peers, err = openFederates(filepath.Join(s.opts.Data, "pki", federatesFile)); err != nil {
+	if s.peers, err = openFederates(filepath.Join(s.opts.Data, "pki", federatesFile), func() []string { return s.cfg.Current().API.Federates }); err != nil {
 		return nil, err
 	}
 	server, err := httpd.New(httpd.Options{
@@ -218,8 +220,18 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
 	}), profile.Routes(profile.Deps{Dir: profiles, Audit: s.store.Audit, Log: s.log}),
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
+		icons.Routes(icons.Deps{Store: s.icons(), Audit: s.store.Audit, Log: s.log}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
 		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
+}
+
+// icons are the icon sets. One that cannot be read is left out.
+func (s *Server) icons() *icon.Store {
+	store, err := icon.Open(filepath.Join(s.opts.Data, "icons"))
+	if err != nil {
+		s.log.Error("icon sets that cannot be read", "error", err)
+	}
+	return store
 }
 
 // recorded is the history, nil without one.
@@ -268,7 +280,12 @@ func port(a net.Addr) int {
 	if a == nil {
 		return 0
 	}
-	_, p, err := net.SplitHostPort(a.String())
+	return portOf(a.String())
+}
+
+// portOf is the port of host:port; 0 where there is none, or only a name of one.
+func portOf(addr string) int {
+	_, p, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0
 	}

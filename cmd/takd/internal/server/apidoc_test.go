@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"takd/http/httpd"
+	"takd/http/setup"
 	"takd/store"
 )
 
@@ -17,7 +18,7 @@ var update = flag.Bool("update", false, "write docs/API.md")
 // docs/API.md says what the table of routes says: go generate writes it.
 func TestAPIDocument(t *testing.T) {
 	s := &Server{store: &store.Store{}, log: slog.New(slog.DiscardHandler)} // no handler is called
-	server, err := httpd.New(httpd.Options{Title: "takd", Routes: s.routes(nil, nil)})
+	server, err := httpd.New(httpd.Options{Title: "takd", Routes: append(s.routes(nil, nil), setup.Routes(setup.Deps{})...)})
 	if err != nil {
 		t.Fatal(err)
 	}

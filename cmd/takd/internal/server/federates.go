@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"takd/http/httpd"
@@ -18,12 +19,13 @@ const federatesFile = "federates.pem"
 
 // federates knows the certificates of other servers.
 type federates struct {
-	path string
-	pool atomic.Pointer[x509.CertPool]
+	path   string
+	groups func() []string // in which files are exchanged
+	pool   atomic.Pointer[x509.CertPool]
 }
 
-func openFederates(path string) (*federates, error) {
-	f := &federates{path: path}
+func openFederates(path string, groups func() []string) (*federates, error) {
+	f := &federates{path: path, groups: groups}
 	return f, f.reload()
 }
 
@@ -42,8 +44,8 @@ func (f *federates) reload() error {
 	return nil
 }
 
-// Certificate is who calls the port of federated servers. It is in no group: what
-// such a server may have is for those to say who exchange files with it.
+// Certificate is who calls the port of federated servers. All of them are in the
+// groups that the configuration names, by default in none.
 func (f *federates) Certificate(_ context.Context, chain []*x509.Certificate) (httpd.Principal, error) {
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -55,5 +57,6 @@ func (f *federates) Certificate(_ context.Context, chain []*x509.Certificate) (h
 	if err != nil {
 		return httpd.Principal{}, fmt.Errorf("%w: certificate of a server: %w", httpd.ErrUnknown, err)
 	}
-	return httpd.Principal{User: "federate " + chain[0].Subject.CommonName, Role: httpd.User, Serial: chain[0].SerialNumber.Text(16)}, nil
+	groups := slices.Sorted(slices.Values(f.groups()))
+	return httpd.Principal{User: "federate " + chain[0].Subject.CommonName, Role: httpd.Writer, In: groups, Out: groups, Serial: chain[0].SerialNumber.Text(16)}, nil
 }

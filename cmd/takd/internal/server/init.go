@@ -23,9 +23,11 @@ type InitOptions struct {
 	Data     string
 	Hosts    []string // what clients connect to; none: the names and addresses of this machine
 	Org      string
-	Port     int // of the stream, for the connection package; 0 is the default
+	Port     int // of the stream, for the connection package; 0 is that of Addresses
 	Admin    string
 	Password string // of the administrator; "" generates one
+
+	Addresses config.Addresses // for the configuration
 }
 
 // Made is what Init made.
@@ -45,6 +47,10 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	}
 	if err := already(o.Data); err != nil {
 		return nil, err // at once, whoever works on it
+	}
+	// Now, before there is half a server that a second try would find.
+	if err := (auth.NewUser{Name: o.Admin, Role: auth.RoleAdmin, Password: o.Password}).Validate(); err != nil {
+		return nil, kinded(err)
 	}
 	lock, err := control.Acquire(ctx, o.Data)
 	if err != nil {
@@ -75,11 +81,15 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if err := makeAdmin(ctx, st, m, word, o.Port); err != nil {
+	port := o.Port
+	if port == 0 {
+		port = portOf(o.Addresses.Cot)
+	}
+	if err := makeAdmin(ctx, st, m, word, port); err != nil {
 		return nil, kinded(err)
 	}
 	// The configuration comes last: where it stands, everything else does.
-	return m, config.Create(o.Data, m.Hosts[0])
+	return m, config.Create(o.Data, m.Hosts[0], o.Addresses)
 }
 
 // already is the error for a data directory that was made before.

@@ -419,7 +419,8 @@ func (s *Server) apply(c *config.Config) ([]string, error) {
 	if !reflect.DeepEqual(old.History, now.History) {
 		restart = append(restart, "history")
 	}
-	if old.API != now.API {
+	old.API.Federates, now.API.Federates = nil, nil
+	if !reflect.DeepEqual(old.API, now.API) {
 		restart = append(restart, "api")
 	}
 	if now.Log.MaxSize != s.logs.opts.MaxSize || now.Log.Keep != s.logs.opts.Keep {

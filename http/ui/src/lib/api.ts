@@ -8,12 +8,16 @@ export class Refused extends Error {
   }
 }
 
+let bearer = '';
+/** Calls are made with this token from now on; "" for none: then the cookie of a session will do. */
+export const authorize = (token: string) => (bearer = token);
+
 /** Asks the server. Objects are sent, and answers read, as JSON. */
 export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const r = await fetch(path, {
     method,
     credentials: 'same-origin',
-    headers: { 'X-Requested-With': 'takd', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
+    headers: { 'X-Requested-With': 'takd', ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await r.text();
