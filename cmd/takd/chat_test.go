@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -125,7 +126,9 @@ func TestChatInChromium(t *testing.T) {
 	w.takd("user", "add", "alice", "--group", "Blue")
 	alice := w.connect("alice", w.certificate("alice"))
 	alice.position()
-	chromium(t, "chat.mjs", map[string]string{"enroll": w.site("enroll"), "password": "a good password"})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	browse(ctx, t, "chat.mjs", map[string]string{"enroll": w.site("enroll"), "password": "a good password"}).end()
 	alice.receives("from the map")
 	if got := alice.in.String(); strings.Contains(got, "for bob alone") {
 		t.Errorf("alice has %s", got)

@@ -111,3 +111,33 @@ func TestMapFollowsTheStream(t *testing.T) {
 	}
 	t.Logf("ended after %s", time.Since(began))
 }
+
+// An administrator who asks sees every group, which is in the audit log, until he is
+// an administrator no more.
+func TestMapOfEveryGroup(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.takd("user", "add", "boss", "--role", "admin", "--group", "Blue")
+	w.takd("user", "add", "ann", "--group", "Blue")
+	w.takd("user", "add", "bob", "--group", "Red")
+	w.connect("bob", w.certificate("bob")).position()
+	boss, ann := w.watch(w.certificate("boss")), w.watch(w.certificate("ann"))
+	for _, f := range []*feed{boss, ann} {
+		f.shows(w, `"t":"welcome"`)
+		f.send(map[string]any{"t": "all", "on": true})
+	}
+	boss.shows(w, `"uid":"UID-bob"`)
+	select {
+	case <-ann.done:
+	case <-time.After(patience):
+		t.Fatal("a user who asks for every group is still there")
+	}
+	if got := ann.text.String(); strings.Contains(got, "bob") || strings.Contains(got, "Red") {
+		t.Errorf("ann sees %s", got)
+	}
+	if got := w.takd("audit"); strings.Count(got, "map all groups") != 1 {
+		t.Errorf("audit: %s", got)
+	}
+	w.takd("user", "set", "boss", "--role", "user")
+	w.until("bob leaves boss's map", func() bool { return boss.gone.Load() == 1 })
+}

@@ -142,6 +142,8 @@ await step('what is found is taken away', async () => {
   await root.fill('input[name=uid]', 'UID-PAST-2');
   await root.click('form button.primary');
   await until('ten rows', async () => (await root.locator('#main tbody tr').count()) === 10);
+  await root.locator('figure[data-rows="10"] .u-over').waitFor();
+  await look(root, 'history-chart');
   if (await root.$('#main tbody img')) throw new Error('remarks have become a picture');
   const of = { CSV: /^server_time,/, PARQUET: /^PAR1/, NDJSON: /^\{"server_time"/, GPX: /<trkpt lat="48.0/, KML: /<gx:Track>/ };
   for (const [name, want] of Object.entries(of)) {
