@@ -57,6 +57,21 @@ func (e *Engine) Changes() (n uint64) {
 	return n
 }
 
+// Passage is that a client has come, which is when it says who it is, or gone.
+type Passage struct {
+	Client ClientInfo
+	Gone   bool
+	Reason string // why it is gone
+	Stop   bool   // because the engine stops
+}
+
+// pass tells whoever wants to know that c has come or gone.
+func (l *loop) pass(c *client, gone bool) {
+	if told := l.e.opts.Load().Passed; told != nil {
+		told(Passage{Client: c.info(), Gone: gone, Reason: c.reason, Stop: gone && l.e.stopping.Load()})
+	}
+}
+
 // Clients returns a snapshot of everybody who is connected, oldest first.
 func (e *Engine) Clients() []ClientInfo { return e.clients(context.Background(), nil) }
 

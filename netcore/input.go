@@ -282,6 +282,7 @@ func (l *loop) bind(c *client, ev *cot.Event) {
 		return
 	}
 	l.e.log.Info("client bound", "callsign", id.Callsign, "uid", id.UID, "user", c.User, "peer", c.Remote, "takv", id.Takv)
+	l.pass(c, false)
 	if len(mail) > 0 {
 		l.startCatchingUp(c) // newer chat waits behind these
 	}

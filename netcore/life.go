@@ -201,6 +201,7 @@ func (l *loop) bury(c *client) {
 				l.e.absent.Left(router.Away{Holder: c.holder(), Callsign: id.Callsign, Out: c.Reach.Load().Out.Bits, Since: l.now})
 			}
 		})
+		l.pass(c, true)
 		l.forward(c)
 		if last && !l.e.stopping.Load() {
 			l.goodbye(c, id.UID, id.Type, c.Reach.Load(), nil)

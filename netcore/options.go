@@ -172,6 +172,7 @@ type Options struct {
 	Letters  Letterbox          `yaml:"-" kong:"-"` // keeps the mail of absent clients over a restart; nil: nothing does
 	Auth     Authenticator      `yaml:"-" kong:"-"` // required with tls or password inputs
 	Refused  func(Refusal)      `yaml:"-" kong:"-"` // is told of everybody who was not let in; it must not block; nil: nobody is
+	Passed   func(Passage)      `yaml:"-" kong:"-"` // is told, on an event loop, of everybody who says who he is, and when he goes; it must not block; nil: nobody is
 	TLS      func() *tls.Config `yaml:"-" kong:"-"` // certificate and client CAs, asked again by ReloadTLS
 	Log      *slog.Logger       `yaml:"-" kong:"-"` // required
 }

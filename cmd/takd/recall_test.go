@@ -106,6 +106,29 @@ func TestHistoryRowsAreComplete(t *testing.T) {
 	w.until("that alice went", func() bool { return slices.Equal(w.cameAndWent("alice"), []string{"Connected", "Disconnected"}) })
 }
 
+// Who has hardly said who he is before he goes came, and went; whether there is an API or not.
+func TestShortVisitsAreRecorded(t *testing.T) {
+	t.Parallel()
+	w := record(t, []string{"user", "add", "alice", "--group", "Blue"})
+	cert := w.certificate("alice")
+	var want []string
+	for _, without := range [][]string{nil, {"api"}} {
+		w.stop()
+		w.without = without
+		w.run()
+		for range 2 {
+			conn, err := w.dial(cert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			(&client{world: w, name: "alice", conn: conn}).position()
+			_ = conn.Close()
+			want = append(want, "Connected", "Disconnected")
+			w.until("that alice came and went", func() bool { return slices.Equal(w.cameAndWent("alice"), want) })
+		}
+	}
+}
+
 // cameAndWent is what the history says of a client of group Blue.
 func (w *world) cameAndWent(name string) (types []string) {
 	w.Helper()

@@ -18,8 +18,8 @@ import (
 	"takd/store/history"
 )
 
-// sweepEvery is how often it is recorded who has left; a client that was there for
-// less may be missed.
+// sweepEvery is how often it is looked who has left, for the list of contacts; a client
+// that was there for less may not be on it.
 const sweepEvery = 2 * time.Second
 
 // people is the messaging engine as the API sees it, and remembers who has left.
@@ -62,7 +62,6 @@ func (p *people) stop(ctx context.Context) error {
 	gone := make([]contact.Endpoint, 0, len(p.last))
 	for _, c := range p.last {
 		gone = append(gone, leaver(c))
-		p.s.record(c, disconnected, stopped, time.Now())
 	}
 	return p.s.contact.Left(ctx, slices.DeleteFunc(gone, func(e contact.Endpoint) bool { return e.UID == "" }))
 }
@@ -144,7 +143,6 @@ func (p *people) Settle(ctx context.Context) {
 		live[c.UID] = true
 		if c.UID != "" && p.last[c.ID].UID == "" {
 			known[c.User] = true
-			p.s.record(c, connected, "", c.Since)
 		}
 	}
 	var gone []contact.Endpoint
@@ -152,7 +150,6 @@ func (p *people) Settle(ctx context.Context) {
 		if _, ok := now[id]; ok {
 			continue
 		}
-		p.s.record(c, disconnected, "", time.Now())
 		if !live[c.UID] {
 			gone = append(gone, leaver(c))
 		}
@@ -226,14 +223,22 @@ const (
 	disconnected = "Disconnected"
 )
 
-// record puts into the history that a client has come or gone. Who never said his
-// uid was nobody.
-func (s *Server) record(c netcore.ClientInfo, what, why string, at time.Time) {
-	if s.archive == nil || c.UID == "" {
+// passed puts into the history that a client has come or gone. Who never said his
+// uid was nobody. It is called on an event loop.
+func (s *Server) passed(p netcore.Passage) {
+	if s.archive == nil {
 		return
 	}
+	c, now := p.Client, time.Now()
+	what, why, at := connected, "", c.Since
+	switch {
+	case p.Stop:
+		what, why, at = disconnected, stopped, now
+	case p.Gone:
+		what, why, at = disconnected, p.Reason, now
+	}
 	s.archive.store.Record(&history.Event{
-		Table: history.Endpoints, Received: time.Now(), Time: at, Start: at, Stale: at, UID: c.UID, Callsign: c.Callsign, Type: what, How: why,
+		Table: history.Endpoints, Received: now, Time: at, Start: at, Stale: at, UID: c.UID, Callsign: c.Callsign, Type: what, How: why,
 		HAE: history.Unknown, CE: history.Unknown, LE: history.Unknown, Speed: history.Unknown, Course: history.Unknown,
 		Team: c.Team, Role: c.Role, Groups: c.In, User: c.User, Sender: c.UID, Source: c.Input,
 	})

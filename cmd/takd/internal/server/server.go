@@ -371,7 +371,7 @@ func (s *Server) messaging(c *config.Config) netcore.Options {
 	o.ServerID, o.Version = s.store.ServerID(), s.opts.Version
 	o.Auth = authenticator{s.store.Auth, s.contact}
 	o.Letters = letterbox{s.store.Letters, o.WithDefaults().AbsentTTL}
-	o.Log, o.Refused = s.log, s.streamRefused
+	o.Log, o.Refused, o.Passed = s.log, s.streamRefused, s.passed
 	o.TLS = func() *tls.Config {
 		return &tls.Config{
 			MinVersion: tls.VersionTLS12,
