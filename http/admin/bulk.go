@@ -79,11 +79,7 @@ func (a *api) bulkUser(r *httpd.Request, name, action, group string) error {
 	case "enable", "disable":
 		err = a.Auth.SetDisabled(ctx, name, action == "disable")
 	default:
-		var u auth.User
-		if u, err = a.Auth.User(ctx, name); err == nil {
-			c := regrouped(u, group, action == "add")
-			err = a.Auth.SetUser(ctx, name, c)
-		}
+		err = a.Auth.SetMember(ctx, name, group, action == "add")
 	}
 	if err != nil {
 		return refusal(err)
@@ -94,16 +90,6 @@ func (a *api) bulkUser(r *httpd.Request, name, action, group string) error {
 		a.audit(r, "user "+action, name)
 	}
 	return nil
-}
-
-// regrouped puts a user into a group in both directions, or out of it.
-func regrouped(u auth.User, group string, is bool) auth.Change {
-	in, out := u.In, u.Out
-	if anon := []string{auth.Anonymous}; slices.Equal(in, anon) && slices.Equal(out, anon) {
-		in, out = []string{}, []string{} // it is there because it is in no other
-	}
-	in, out = member(in, group, is), member(out, group, is)
-	return auth.Change{In: &in, Out: &out}
 }
 
 // csvProblem is what is wrong with a line; line 0 is the file.

@@ -136,6 +136,36 @@ func (s *Service) ensureGroup(ctx context.Context, tx bun.Tx, name string) (made
 	return true, err
 }
 
+// SetMember puts a user into a group in both directions, or out of it, and leaves
+// its other groups alone. A group that does not exist is made.
+func (s *Service) SetMember(ctx context.Context, user, group string, is bool) error {
+	if err := errors.Join(meta.ValidName("user name", user), meta.ValidName("group name", group)); err != nil {
+		return err
+	}
+	if group == Anonymous {
+		return fmt.Errorf("%w: group %s: who is in it is who is in no other", ErrInvalid, Anonymous)
+	}
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.update(ctx, tx, user, Change{}, nil); err != nil {
+			return err
+		}
+		if _, err := tx.NewDelete().Model((*meta.Membership)(nil)).Where("user_name = ?", user).Where("group_name = ?", group).Exec(ctx); err != nil || !is {
+			return err
+		}
+		if _, err := s.ensureGroup(ctx, tx, group); err != nil {
+			return err
+		}
+		rows := []meta.Membership{{UserName: user, GroupName: group, Direction: dirIn}, {UserName: user, GroupName: group, Direction: dirOut}}
+		_, err := tx.NewInsert().Model(&rows).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("change user %q: %w", user, err)
+	}
+	s.changed(user)
+	return nil
+}
+
 // setGroups replaces the groups of a user in one direction.
 func (s *Service) setGroups(ctx context.Context, tx bun.Tx, user, direction string, groups []string) error {
 	_, err := tx.NewDelete().Model((*meta.Membership)(nil)).

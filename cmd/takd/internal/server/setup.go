@@ -313,7 +313,7 @@ func (f *firstStart) link(cert tls.Certificate, until time.Time, token string) S
 	host, port, _ := net.SplitHostPort(f.own) // a listener has one
 	hosts := []string{host}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		hosts = []string{"localhost"}
+		hosts = []string{"127.0.0.1"} // and not localhost: a browser that trusted a server there before takes no other certificate for the name
 		if i := slices.IndexFunc(f.Init.Hosts, func(h string) bool { return h != "localhost" }); i >= 0 {
 			hosts = append(hosts, f.Init.Hosts[i])
 		}
