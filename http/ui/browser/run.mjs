@@ -147,6 +147,7 @@ await step('users from a file, and many at once', async () => {
   await root.locator('dialog .said').waitFor();
   await root.keyboard.press('Escape');
   await root.fill('input[type=search]', 'squad');
+  await until('the three', async () => (await root.locator('.scroll:not(.narrow) tbody tr').count()) === 3);
   await root.getByLabel('Choose all that are shown').check();
   const tags = (name) => root.locator('tr', { hasText: name }).locator('.tag').allInnerTexts();
   await root.fill('input[name=bulkgroup]', 'Reserve');
