@@ -214,7 +214,7 @@ func Parse(text []byte) (Config, error) {
 	var c Config
 	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c)
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: an empty file, all defaults
-		return Config{}, fmt.Errorf("%w: %s", ErrInvalid, oneLine(err))
+		return Config{}, fmt.Errorf("%w: %s", ErrInvalid, oneLine(err, text))
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err
@@ -222,17 +222,42 @@ func Parse(text []byte) (Config, error) {
 	return c, nil
 }
 
-// oneLine makes "line 3: unknown field ..." of the decoder's error, which shows
-// the source over several lines.
-func oneLine(err error) string {
+// oneLine makes "line 3: log.level: ..." of the decoder's error, which shows the source
+// over several lines.
+func oneLine(err error, source []byte) string {
 	text := yaml.FormatError(err, false, false)
 	text, _, _ = strings.Cut(text, "\n")
 	var line, column int
-	if n, _ := fmt.Sscanf(text, "[%d:%d]", &line, &column); n == 2 {
-		_, text, _ = strings.Cut(text, "] ")
-		return fmt.Sprintf("line %d: %s", line, text)
+	if n, _ := fmt.Sscanf(text, "[%d:%d]", &line, &column); n != 2 {
+		return text
 	}
-	return text
+	_, text, _ = strings.Cut(text, "] ")
+	if key := keyAt(source, line); key != "" && !strings.HasPrefix(text, "unknown field") {
+		text = key + ": " + text
+	}
+	return fmt.Sprintf("line %d: %s", line, text)
+}
+
+// keyAt is the key that a line of block YAML sets, with those that it is under:
+// "messaging.max_clients". "" where the line sets none.
+func keyAt(source []byte, line int) string {
+	lines := strings.Split(string(source), "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	indent := func(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
+	key, depth := "", indent(lines[line-1])+1
+	for i := line - 1; i >= 0 && depth > 0; i-- {
+		name, _, ok := strings.Cut(strings.TrimSpace(lines[i]), ":")
+		if !ok || indent(lines[i]) >= depth || strings.ContainsAny(name, " #-[{\"'") {
+			continue
+		}
+		if key != "" {
+			name += "." + key
+		}
+		key, depth = name, indent(lines[i])
+	}
+	return key
 }
 
 // Addresses are those of the first configuration file: host:port, :port or off; ""

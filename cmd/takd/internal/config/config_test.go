@@ -26,7 +26,7 @@ func TestParse(t *testing.T) {
 		"switches":      {in: "messaging:\n  flow_tags: false\n  inputs:\n  - {name: udp, protocol: udp, address: ':8087', archive: false}\n"},
 		"no yaml":       {in: "a: [", errs: []string{"line 1: "}},
 		"unknown field": {in: "log:\n  level: info\n  colour: blue\n", errs: []string{`line 3: unknown field "colour"`}},
-		"wrong type":    {in: "messaging:\n  max_clients: many\n", errs: []string{"line 2: "}},
+		"wrong type":    {in: "messaging:\n  max_clients: many\n", errs: []string{"line 2: messaging.max_clients: "}},
 		"not an object": {in: "just text\n", errs: []string{"configuration: "}},
 		"all at once": {
 			in:   "log: {level: loud, keep: -1}\nops: {address: nowhere}\nserver: {host: 'a b'}\nmessaging: {max_event: 3, loops: 1000}\n",

@@ -36,12 +36,12 @@ func edit(text []byte, pairs map[string]string) ([]byte, error) {
 	var doc yaml.MapSlice
 	comments := yaml.CommentMap{}
 	if err := yaml.UnmarshalWithOptions(text, &doc, yaml.UseOrderedMap(), yaml.CommentToMap(comments)); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalid, oneLine(err))
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, oneLine(err, text))
 	}
 	for _, key := range slices.Sorted(maps.Keys(pairs)) {
 		var v any
 		if err := yaml.UnmarshalWithOptions([]byte(pairs[key]), &v, yaml.UseOrderedMap()); err != nil {
-			return nil, fmt.Errorf("%w: value of %s: %s", ErrInvalid, key, oneLine(err))
+			return nil, fmt.Errorf("%w: value of %s: %s", ErrInvalid, key, oneLine(err, nil))
 		}
 		var err error
 		if doc, err = put(doc, strings.Split(key, "."), v); err != nil {
