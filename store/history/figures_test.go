@@ -14,6 +14,9 @@ import (
 // five seconds, of as many tracks as that takes.
 var figureRows = flag.Int("history.rows", 200_000, "rows of BenchmarkFigures")
 
+// How many tracks, where that is to be another number.
+var figureTracks = flag.Int("history.tracks", 0, "tracks of BenchmarkFigures")
+
 const reportsOfADay = 24 * 3600 / 5
 
 // The figures of the history in one go; -history.rows=50000000 is a large day:
@@ -40,6 +43,9 @@ func figures(b *testing.B, rows int) {
 		b.Fatal(err)
 	}
 	tracks := max(10, rows/reportsOfADay)
+	if *figureTracks > 0 {
+		tracks = *figureTracks
+	}
 	began, sample := time.Now(), newTraffic(tracks)
 	for range 20_000 {
 		sample.next()
@@ -78,6 +84,17 @@ func figures(b *testing.B, rows int) {
 	ask(b, s, "uid-24h", history.Query{UID: first.UID, Since: end.Add(-24 * time.Hour)})
 	ask(b, s, "track-24h", history.Query{UID: first.UID, Since: end.Add(-24 * time.Hour), Lean: true})
 	ask(b, s, "box-20km-1h", history.Query{Box: &history.Box{South: 48, West: 11, North: 48.18, East: 11.27}, Since: hour, Until: hour.Add(time.Hour)})
+	picture := history.Query{Types: []string{"a-"}, Since: end.Add(-10 * time.Minute), Until: end, Limit: 32 << 10, Lean: true, Viewer: &history.Viewer{Groups: teams}}
+	best, seen := time.Hour, 0
+	for range 3 {
+		began, seen = time.Now(), 0
+		if err := s.Latest(b.Context(), picture, func(*history.Event) error { seen++; return nil }); err != nil {
+			b.Fatal(err)
+		}
+		best = min(best, time.Since(began))
+	}
+	b.ReportMetric(best.Seconds()*1000, "replay-first-ms")
+	b.ReportMetric(float64(seen), "replay-first-tracks")
 	ask(b, s, "replay-page", history.Query{Types: []string{"a-"}, Since: hour, Until: hour.Add(10 * time.Minute), Limit: 8192, Lean: true})
 
 	began = time.Now()

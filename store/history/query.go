@@ -1,10 +1,12 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +40,7 @@ type Query struct {
 	Box      *Box
 	Viewer   *Viewer // nil: an operator, who sees everything
 	Newest   bool    // newest first
-	Lean     bool    // without the events themselves, but for those that delete
+	Lean     bool    // what a map shows: not the events, but for those that delete, nor start, errors, sender and the like
 	Limit    int     // 0: all
 }
 
@@ -126,6 +128,12 @@ func (q Query) Validate() error {
 const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
 	"team, role, groups, user, sender, source, dests, flow, mission, room, text, shape, event"
 
+// lean is what a map shows of it, with something in the place of the rest. What is
+// not read is a third of the work.
+const lean = "server_time, lag, toInt64(0) AS no_start, stale_after, uid, callsign, type, how, lat, lon, hae_dm, toInt32(99999990) AS no_ce, toInt32(99999990) AS no_le, " +
+	"speed_cms, course_ddeg, team, role, groups, user, '' AS no_sender, '' AS no_source, emptyArrayString() AS no_dests, emptyArrayString() AS no_flow, " +
+	"'' AS no_mission, '' AS no_room, '' AS no_text, "
+
 // Query calls fn with each event that is asked for, in order of receipt, as they
 // come; an error of fn ends it and is returned.
 func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error {
@@ -138,32 +146,55 @@ func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error
 
 // Latest calls fn with the newest event of each uid, the newest first.
 func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) error {
-	return s.each(ctx, q, " ORDER BY bucket DESC, server_time DESC LIMIT 1 BY uid", fn)
-}
-
-func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) error {
-	if q.Table == "" {
-		q.Table = Cot
-	}
-	if !known(q.Table) || q.Limit < 0 {
-		return fmt.Errorf("%w: table %q, limit %d", ErrInvalid, q.Table, q.Limit)
-	}
-	where, args, err := q.where()
+	table, where, args, err := s.asked(ctx, q)
 	if err != nil {
 		return err
 	}
-	if err := s.prepare(ctx); err != nil {
+	// In the order of the table nothing is sorted but what is found.
+	one := func(columns, and string) string {
+		return "SELECT " + columns + " FROM " + table + " WHERE " + where + and + " ORDER BY bucket DESC, uid DESC, server_time DESC LIMIT 1 BY uid"
+	}
+	sql := one(fetched, "")
+	if q.Lean { // the largest columns are read for few rows, not for all
+		sql = "(" + one(lean+"'' AS no_shape, '' AS no_event", " AND NOT "+deletion) + ") UNION ALL (" + one(fetched, " AND "+deletion) + ")"
+		args = append(slices.Clone(args), args...)
+	}
+	sql = "SELECT * FROM (" + sql + ") ORDER BY server_time DESC, uid LIMIT 1 BY uid"
+	if q.Limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
+	}
+	return s.read(ctx, table, sql, args, fn)
+}
+
+// deletion is the condition of events that delete others: what they delete is in
+// the event alone.
+const deletion = "startsWith(type, 't-x-d-d')"
+
+// asked checks what is asked for, and returns where it is to be looked for.
+func (s *Store) asked(ctx context.Context, q Query) (table, where string, args []any, err error) {
+	if err := q.Validate(); err != nil {
+		return "", "", nil, err
+	}
+	if where, args, err = q.where(); err != nil {
+		return "", "", nil, err
+	}
+	return cmp.Or(q.Table, Cot), where, args, s.prepare(ctx)
+}
+
+func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) error {
+	table, where, args, err := s.asked(ctx, q)
+	if err != nil {
 		return err
 	}
 	columns := fetched
 	if q.Lean {
-		columns = strings.TrimSuffix(fetched, "shape, event") + "if(startsWith(type, 't-x-d-d'), shape, ''), if(startsWith(type, 't-x-d-d'), event, '')"
+		columns = lean + "if(" + deletion + ", shape, ''), if(" + deletion + ", event, '')"
 	}
-	sql := "SELECT " + columns + " FROM " + q.Table + " WHERE " + where + order
+	sql := "SELECT " + columns + " FROM " + table + " WHERE " + where + order
 	if q.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}
-	return s.read(ctx, q.Table, sql, args, fn)
+	return s.read(ctx, table, sql, args, fn)
 }
 
 // read calls fn with each row of an answer.
