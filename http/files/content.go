@@ -2,10 +2,7 @@ package files
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +54,7 @@ func (a *api) serve(r *httpd.Request, q blob.Query, p params) error {
 	h.Set("Accept-Ranges", "bytes")
 	part, err := wanted(r, p, f.Size, tag)
 	if err != nil {
-		if errors.Is(err, errRange) {
+		if errors.Is(err, httpd.ErrRange) {
 			h.Set("Content-Range", "bytes */"+formatInt(f.Size))
 		}
 		return err
@@ -66,90 +63,33 @@ func (a *api) serve(r *httpd.Request, q blob.Query, p params) error {
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("api-version", "3")
 	r.SetContentType(f.MIME)
-	r.SetStatusCode(http.StatusOK)
-	if part.partial {
-		r.SetStatusCode(http.StatusPartialContent)
-		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.from, part.from+part.n-1, f.Size))
-	}
 	file, err := a.Store.Open(f.Hash)
 	if err != nil {
 		return refused(err)
 	}
-	if r.IsHead() {
-		r.Response.SkipBody = true
-		h.SetContentLength(int(part.n))
-		return file.Close()
-	}
-	if _, err := file.Seek(part.from, io.SeekStart); err != nil {
-		_ = file.Close()
-		return fmt.Errorf("read file %s: %w", f.Hash, err)
-	}
-	r.Response.SetBodyStream(&section{io.LimitedReader{R: file, N: part.n}, file}, int(part.n))
-	return nil
+	return r.SendFile(file, part, f.Size)
 }
-
-// section is a part of a file, closed with the answer.
-type section struct {
-	io.LimitedReader
-	file *os.File
-}
-
-// Close implements io.Closer.
-func (s *section) Close() error { return s.file.Close() }
-
-// extent is the part of a file that is asked for.
-type extent struct {
-	from, n int64
-	partial bool // answered with 206
-}
-
-var errRange = &httpd.Error{Status: http.StatusRequestedRangeNotSatisfiable, Code: 2, Message: "range: the file is shorter"}
 
 // wanted finds out which part of size bytes. ATAK resumes with offset and takes
 // nothing but 200; length and the Range header give 206.
-func wanted(r *httpd.Request, p params, size int64, tag string) (extent, error) {
-	if p.get("offset") != "" || p.get("length") != "" {
-		offset, err := p.integer("offset", 0)
-		if err != nil {
-			return extent{}, err
-		}
-		if offset > size {
-			return extent{}, errRange
-		}
-		length, err := p.integer("length", size)
-		if err != nil {
-			return extent{}, err
-		}
-		e := extent{from: offset, n: min(size-offset, length)}
-		e.partial = e.n < size-offset && e.n > 0
-		return e, nil
+func wanted(r *httpd.Request, p params, size int64, tag string) (httpd.Part, error) {
+	if p.get("offset") == "" && p.get("length") == "" {
+		return r.Range(size, tag)
 	}
-	whole := extent{n: size}
-	text, found := strings.CutPrefix(string(r.Request.Header.Peek("Range")), "bytes=")
-	if cond := string(r.Request.Header.Peek("If-Range")); !found || cond != "" && cond != tag {
-		return whole, nil
+	offset, err := p.integer("offset", 0)
+	if err != nil {
+		return httpd.Part{}, err
 	}
-	first, last, found := strings.Cut(strings.TrimSpace(text), "-")
-	if !found {
-		return whole, nil // not understood, or several: the whole is a right answer
+	if offset > size {
+		return httpd.Part{}, httpd.ErrRange
 	}
-	from, errFrom := strconv.ParseUint(first, 10, 62)
-	to, errTo := strconv.ParseUint(last, 10, 62)
-	switch {
-	case first == "" && errTo == nil: // the last so many
-		n := min(int64(to), size)
-		if n == 0 {
-			return extent{}, errRange
-		}
-		return extent{size - n, n, true}, nil
-	case errFrom != nil, errTo != nil && last != "", last != "" && to < from:
-		return whole, nil
-	case int64(from) >= size:
-		return extent{}, errRange
-	case last == "":
-		return extent{int64(from), size - int64(from), true}, nil
+	length, err := p.integer("length", size)
+	if err != nil {
+		return httpd.Part{}, err
 	}
-	return extent{int64(from), min(int64(to)+1, size) - int64(from), true}, nil
+	e := httpd.Part{From: offset, N: min(size-offset, length)}
+	e.Partial = e.N < size-offset && e.N > 0
+	return e, nil
 }
 
 // Two forms of time: padded where ATAK parses it, and as Java prints it elsewhere.

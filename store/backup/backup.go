@@ -41,7 +41,7 @@ var (
 const Format = 1
 
 // NotIncluded says what a backup does not hold.
-const NotIncluded = "the history of events and its spool, logs, other backups"
+const NotIncluded = "the history of events and its spool, logs, base maps, other backups"
 
 const (
 	manifestName = "manifest.json"

@@ -61,6 +61,7 @@ type root struct {
 	Config     configCmd     `cmd:"" help:"Show and change the configuration."`
 	History    historyCmd    `cmd:"" help:"Ask the history, and take events in and out."`
 	Retention  retentionCmd  `cmd:"" help:"Say how long data is kept, and remove what is too old."`
+	Tiles      tilesCmd      `cmd:"" help:"Manage the base maps of the web page: PMTiles files."`
 	Diag       diagCmd       `cmd:"" help:"Find out what is wrong."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a shell completion script."`

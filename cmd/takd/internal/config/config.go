@@ -26,6 +26,7 @@ import (
 	"takd/store/blob"
 	"takd/store/history"
 	"takd/store/meta"
+	"takd/store/tiles"
 )
 
 // Errors that the package wraps what it finds in.
@@ -43,6 +44,7 @@ type Config struct {
 	Messaging netcore.Options `yaml:"messaging"`
 	API       API             `yaml:"api"`
 	Files     blob.Options    `yaml:"files"`
+	Tiles     tiles.Options   `yaml:"tiles"`
 	History   history.Options `yaml:"history"`
 	Backup    backup.Options  `yaml:"backup"`
 	Log       Log             `yaml:"log"`
@@ -151,8 +153,8 @@ func (c Config) WithDefaults() Config {
 	}
 	c.API.ClientAuth = cmp.Or(c.API.ClientAuth, Required)
 	c.API.Limits, c.API.Enrollment = c.API.Limits.WithDefaults(), c.API.Enrollment.WithDefaults()
-	c.Files, c.History = c.Files.WithDefaults(), c.History.WithDefaults()
-	c.Files, c.Backup = c.Files.WithDefaults(), c.Backup.WithDefaults()
+	c.Files, c.Tiles = c.Files.WithDefaults(), c.Tiles.WithDefaults()
+	c.History, c.Backup = c.History.WithDefaults(), c.Backup.WithDefaults()
 	if c.Log.Level == "" {
 		c.Log.Level = "info"
 	}
@@ -171,7 +173,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports every bad field at once. It looks at c with its defaults.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
-	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate(), c.Files.Validate(), c.History.Validate(), c.Backup.Validate()}
+	errs := []error{c.Messaging.Validate(), c.API.Limits.Validate(), c.API.Enrollment.Validate(), c.API.validate(), c.Files.Validate(), c.Tiles.Validate(), c.History.Validate(), c.Backup.Validate()}
 	bad := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("%w: %s %v: want %s", ErrInvalid, field, value, want))
 	}

@@ -67,6 +67,7 @@ var slow = map[string]time.Duration{
 	string(HistoryMigrate): 10 * time.Minute,
 	string(BackupOp):       6 * time.Hour, // files of all users
 	string(MoveOp):         6 * time.Hour,
+	string(TilesAdd):       6 * time.Hour,
 }
 
 // Lock holds a data directory for this process.

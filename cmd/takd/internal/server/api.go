@@ -23,6 +23,7 @@ import (
 	"takd/http/marti"
 	"takd/http/profile"
 	"takd/http/property"
+	"takd/http/tiles"
 	"takd/http/ui"
 	"takd/http/updates"
 	"takd/store/auth"
@@ -221,6 +222,7 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 	}), profile.Routes(profile.Deps{Dir: profiles, Site: s.apiURL, Publish: people.publish, Audit: s.store.Audit, Log: s.log}),
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
 		icons.Routes(icons.Deps{Store: s.icons(), Audit: s.store.Audit, Log: s.log}),
+		tiles.Routes(tiles.Deps{Library: s.tiles, Audit: s.store.Audit, Log: s.log}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
 		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
 }

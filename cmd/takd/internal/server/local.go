@@ -20,6 +20,7 @@ import (
 	"takd/store/meta"
 	"takd/store/pki"
 	"takd/store/retain"
+	"takd/store/tiles"
 )
 
 // local carries out the operations on the spot.
@@ -28,6 +29,7 @@ type local struct {
 	cfg    *config.Service
 	store  *store.Store
 	keeper *backup.Keeper
+	tiles  *tiles.Library
 	blobs  *blob.Store           // nil where no server runs
 	engine *netcore.Engine       // nil where no server runs
 	status func() control.Status // nil where no server runs
@@ -65,6 +67,7 @@ func OpenLocal(ctx context.Context, patience time.Duration, data string, log *sl
 		return nil, errors.Join(err, lock.Release())
 	}
 	l := &local{data: data, cfg: cfg, store: st, log: log}
+	l.tiles = openTiles(data, l.current, log)
 	l.keeper = newKeeper(data, Version(""), st, func() *config.Config { return nil }, log)
 	return &Local{Mux: l.mux(), store: st, lock: lock}, nil
 }
@@ -102,6 +105,7 @@ func (l *local) mux() control.Mux {
 	l.handleInvites(m)
 	control.Handle(m, control.BackupOp, l.backup)
 	control.Handle(m, control.MoveOp, l.move)
+	l.handleTiles(m)
 	control.Handle(m, control.ConfigGet, l.configGet)
 	control.Handle(m, control.ConfigSet, l.configSet)
 	control.Handle(m, control.ConfigHistory, l.configHistory)

@@ -34,6 +34,7 @@ import (
 	"takd/store/history"
 	"takd/store/injector"
 	"takd/store/retain"
+	"takd/store/tiles"
 )
 
 // Optional are the services that a server can do without.
@@ -81,6 +82,7 @@ type Server struct {
 	contact *contact.Store
 	blobs   *blob.Store
 	keeper  *backup.Keeper
+	tiles   *tiles.Library
 	archive *archive // nil without history
 	retain  atomic.Pointer[retain.Service]
 	feed    *mapFeed // nil without the API
@@ -277,6 +279,7 @@ func (s *Server) startStore(ctx context.Context) (stop func(context.Context) err
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
+	s.tiles = openTiles(s.opts.Data, s.cfg.Current, s.log)
 	expire := startExpirer(ctx, s.blobs, s.log)
 	renew := startRenewer(ctx, s.store, s.log)
 	s.keeper = newKeeper(s.opts.Data, s.opts.Version, s.store, s.cfg.Current, s.log)
@@ -345,7 +348,7 @@ func (s *Server) startOps(context.Context) (stop func(context.Context) error, er
 }
 
 func (s *Server) startControl(context.Context) (func(context.Context) error, error) {
-	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, blobs: s.blobs, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load, refusals: &s.refusals}
+	l := &local{data: s.opts.Data, cfg: s.cfg, store: s.store, keeper: s.keeper, blobs: s.blobs, tiles: s.tiles, engine: s.engine, status: s.Status, log: s.log, archive: s.archive, retain: s.retain.Load, refusals: &s.refusals}
 	listener, err := control.Listen(s.opts.Data, l.mux(), s.log)
 	if err != nil {
 		return nil, err
