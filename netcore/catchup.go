@@ -86,7 +86,9 @@ func (l *loop) oweAll(m *msg.Msg) {
 // settle writes to those who catch up, as fast as each reads, and comes back
 // soon while some are not done. What it does at one time is bounded: when
 // thousands join at once, those who are there already wait no longer than that.
+// Who has not had a turn then gets it in the next flush, which follows at once.
 func (l *loop) settle() {
+	l.unsettled = false
 	if len(l.catching) == 0 {
 		return
 	}
@@ -97,13 +99,14 @@ func (l *loop) settle() {
 			left = append(left, c)
 		}
 	}
+	l.unsettled = i < len(l.catching)
 	// Those who had their turn come last in the next one.
 	n := copy(l.catching, l.catching[i:])
 	n += copy(l.catching[n:], left)
 	clear(l.catching[n:])
 	clear(left)
 	l.catching, l.turned = l.catching[:n], left[:0]
-	if len(l.catching) > 0 {
+	if len(left) > 0 {
 		l.lookAgain()
 	}
 }

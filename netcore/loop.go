@@ -70,22 +70,23 @@ type loop struct {
 	idx  int
 	host host
 
-	clients  map[uint64]*client
-	shown    []*client // of them, those that newcomers see, or did once: with a position, or with nodes
-	buckets  []*router.Bucket
-	catching []*client // are CatchingUp
-	falling  []*client // are about to be: they read too slowly
-	waiting  bool      // a timer will look at them again
-	holding  []*client // sent too much: the rest waits
-	unsure   []*client // have written chat that their kernel may not have
-	changed  []*client // have own bytes to flush
-	dead     []*client // ended, not yet buried
-	turns    int       // inside each other: closing re-enters
-	need     bool      // something waits to be flushed
-	many     bool      // so much that flush_min need not pass
-	deaf     bool      // the server stops: what comes now does not count
-	cycle    uint64    // counts flushes
-	spending int       // deliveries so far, in KiB begun
+	clients   map[uint64]*client
+	shown     []*client // of them, those that newcomers see, or did once: with a position, or with nodes
+	buckets   []*router.Bucket
+	catching  []*client // are CatchingUp
+	unsettled bool      // some of them have not had a turn
+	falling   []*client // are about to be: they read too slowly
+	waiting   bool      // a timer will look at them again
+	holding   []*client // sent too much: the rest waits
+	unsure    []*client // have written chat that their kernel may not have
+	changed   []*client // have own bytes to flush
+	dead      []*client // ended, not yet buried
+	turns     int       // inside each other: closing re-enters
+	need      bool      // something waits to be flushed
+	many      bool      // so much that flush_min need not pass
+	deaf      bool      // the server stops: what comes now does not count
+	cycle     uint64    // counts flushes
+	spending  int       // deliveries so far, in KiB begun
 
 	// Scratch, reused for each event or receiver.
 	ev      cot.Event
@@ -306,7 +307,7 @@ func (l *loop) flushAll() {
 
 // dirty reports whether something is left to flush.
 func (l *loop) dirty() bool {
-	if len(l.changed) > 0 || len(l.holding) > 0 {
+	if len(l.changed) > 0 || len(l.holding) > 0 || l.unsettled {
 		return true
 	}
 	for _, b := range l.buckets {
