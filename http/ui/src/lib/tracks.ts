@@ -12,6 +12,19 @@ export interface Meta {
   batt?: string;
   alarm?: string;
   groups: string[];
+  shape?: Shape;
+}
+
+/** The geometry of a drawing, a route or a circle. */
+export interface Shape {
+  kind: 'line' | 'area' | 'circle';
+  at: number[]; // lon and lat in turn, 1e-7 degrees; of a circle none: it is round the point
+  radius?: [number, number]; // metres, north and east
+  angle?: number; // degrees
+  stroke?: number; // ARGB
+  fill?: number;
+  width?: number;
+  points?: string[]; // names of a route's points, "" for those without
 }
 
 const header = 24;

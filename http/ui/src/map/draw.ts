@@ -1,10 +1,14 @@
 import type { Meta, Tracks } from '../lib/tracks';
+import { layers, type Base } from '../lib/layers.svelte';
 import { colour } from '../lib/theme';
 import { Atlas } from './symbols';
 
 /** A map, whoever draws it. Degrees and CSS pixels. */
 export interface View {
   project(lon: number, lat: number): { x: number; y: number };
+  unproject(x: number, y: number): { lon: number; lat: number };
+  /** What lies under the tracks: a base map, outlines or nothing; and whether there is a grid. */
+  ground(base: Base | undefined, world: boolean, grid: boolean): void;
   box(): [west: number, south: number, east: number, north: number];
   fly(lon: number, lat: number, zoom?: number): void;
   fit(west: number, south: number, east: number, north: number): void;
@@ -29,7 +33,8 @@ export function keyOf(m: Meta, dense: boolean): string {
 export function inView(tracks: Tracks, [w, s, e, n]: number[]): number {
   let count = 0;
   for (let i = 1; i < tracks.meta.length && count <= maxSymbols; i++) {
-    if (!tracks.meta[i]) continue;
+    const m = tracks.meta[i];
+    if (!m || !layers.shows(m)) continue;
     const lon = tracks.lon[i] / 1e7;
     const lat = tracks.lat[i] / 1e7;
     if (lon >= w && lon <= e && lat >= s && lat <= n) count++;
@@ -87,7 +92,7 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.clearRect(0, 0, width, height);
   const count = inView(tracks, view.box());
-  const labels = count <= maxLabels;
+  const labels = layers.labels && count <= maxLabels;
   if (trail.length > 2) {
     g.beginPath();
     for (let i = 0; i < trail.length; i += 2) {
@@ -104,7 +109,7 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
   g.lineJoin = 'round';
   const texts: Label[] = [];
   tracks.each((tid, m) => {
-    if (!atlas && !labels && tid !== selected) return;
+    if ((!atlas && !labels && tid !== selected) || !layers.shows(m)) return;
     const p = view.project(tracks.lon[tid] / 1e7, tracks.lat[tid] / 1e7);
     if (p.x < -40 || p.y < -40 || p.x > width + 40 || p.y > height + 40) return;
     let reach = 12;
