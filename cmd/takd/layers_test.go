@@ -26,6 +26,14 @@ func TestLayersInChromium(t *testing.T) {
 		alice.position()
 		_, _ = io.WriteString(alice.conn, strings.NewReplacer("UID-mallory", "UID-hostile", "&lt;img src=x onerror=alert(1)&gt;", "HOSTILE").Replace(hostileEvents()))
 	})
+	for _, text := range []string{
+		drawing("AREA", "u-d-r", "Zone", square, time.Hour), drawing("RING", "u-d-c-c", "Ring", `<shape><ellipse major="9000" minor="4000" angle="30"/></shape><strokeColor value="-16711936"/>`, time.Hour),
+		drawing("ROUTE", "b-m-r", "MSR", `<link callsign="SP" point="48.1,11.5,0"/><link point="48.5,11.9,0"/><link_attr color="-1"/>`, time.Hour),
+	} {
+		if _, err := io.WriteString(alice.conn, text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	site := map[string]string{"enroll": w.site("enroll"), "password": "a good password", "tiles": filepath.Join(dir, "world-test.pmtiles"), "vector": filepath.Join(dir, "vector-test.pmtiles")}
 	for name, f := range map[string]tilestest.File{"tiles": {MaxZoom: 3}, "vector": {MaxZoom: 1, Type: 1, Tile: func(int, int, int) []byte { return vectorTile }}} {

@@ -77,6 +77,52 @@ await step('it is kept', async () => {
   await until('no labels', async () => (await root.getAttribute('.paper', 'data-labels')) === '0');
   await root.check('.layers input[name=labels]');
 });
+const shapes = async (page) => Number(await page.getAttribute('.paper', 'data-shapes'));
+await step('drawings and routes', async () => {
+  await root.click('.layers summary'); // closed
+  await root.click('.search button');
+  await until('all three', async () => (await shapes(root)) === 3);
+  await root.locator('.rows .row', { hasText: 'MSR' }).click();
+  await root.locator('.details', { hasText: 'SP' }).waitFor();
+  await root.locator('.details', { hasText: '53.4 km' }).waitFor();
+  await root.waitForTimeout(600);
+  await look(root, 'drawings');
+});
+await step('a position is copied', async () => {
+  await root.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await root.selectOption('select[name=format]', 'DD');
+  await root.click('button[name=copy]');
+  await until('it says so', async () => (await root.innerText('.measure [role=status]')).includes('48.300000, 11.700000'));
+});
+await step('measuring, and where the pointer is', async () => {
+  await root.click('.details header button');
+  await root.keyboard.press('d');
+  await root.mouse.click(700, 300);
+  await root.mouse.click(900, 300);
+  const value = async (name) => root.innerText(`output[name=${name}]`);
+  await until('a length', async () => / km$/.test(await value('length')));
+  if (!/^(089|090|091)°$/.test(await value('bearing'))) throw new Error(await value('bearing'));
+  const km = parseFloat(await value('length'));
+  await root.selectOption('select[name=unit]', 'NM');
+  const miles = parseFloat(await value('length'));
+  if (Math.abs(km / miles - 1.852) > 0.02) throw new Error(`${km} km, ${miles} NM`);
+  for (const [format, want] of Object.entries({ MGRS: /^3\d[U] [A-Z]{2} \d{5} \d{5}$/, DMS: /N \d+°\d\d′/, DD: /^4\d\.\d{6}, 1\d\.\d{6}$/ })) {
+    await root.selectOption('select[name=cursor]', format);
+    await root.mouse.move(800, 320);
+    await until(format, async () => want.test(await root.innerText('[data-cursor]')));
+  }
+  await look(root, 'measure');
+  await root.click('h1, header.bar'); // away from what takes keys itself
+  await root.keyboard.press('Escape');
+  await root.waitForSelector('output', { state: 'detached' });
+  await root.click('.layers summary');
+});
+await step('drawings off', async () => {
+  await root.uncheck('.layers input[name=shapes]');
+  await until('none', async () => (await shapes(root)) === 0);
+  await shows(root, 'MSR', false);
+  await root.check('.layers input[name=shapes]');
+});
 await step('no base map at all', async () => {
   await root.check('.layers input[value=plain]');
   await root.uncheck('.layers input[name=grid]');
@@ -93,6 +139,7 @@ await step('another user has it, and may not change it', async () => {
   await ann.check('.layers input[value="world-test.pmtiles"]');
   if (await ann.$('input[name=tiles], .layers button.danger')) throw new Error('a user may change base maps');
   await until('tiles on the simple map', async () => (await tiled(ann)) > 150);
+  await until('drawings on the simple map', async () => (await shapes(ann)) === 3);
   await shot(ann, 'base-canvas');
   await ann.check('.layers input[value="vector-test.pmtiles"]');
   await ann.locator('.layers .note').waitFor();

@@ -1,6 +1,7 @@
 import type { Meta, Tracks } from '../lib/tracks';
 import { layers, type Base } from '../lib/layers.svelte';
 import { colour } from '../lib/theme';
+import { drawShapes } from './shapes';
 import { Atlas } from './symbols';
 
 /** A map, whoever draws it. Degrees and CSS pixels. */
@@ -23,6 +24,7 @@ export const maxLabels = 250;
 
 /** The key of what is drawn for a track. */
 export function keyOf(m: Meta, dense: boolean): string {
+  if (m.shape) return 'none';
   if (m.type.startsWith('b-a-o')) return 'alarm';
   if (!dense) return m.sym;
   if (m.sym.startsWith('sidc|')) return 'dot|' + ({ F: 'f', H: 'h', N: 'n' }[m.sym[6]] ?? 'u');
@@ -84,8 +86,23 @@ function label(g: CanvasRenderingContext2D, list: Label[]): number {
   return drawn;
 }
 
+/** Draws a line: lon and lat in turn. */
+function line(g: CanvasRenderingContext2D, view: View, points: number[], ink: string, dash: number[] = []) {
+  g.beginPath();
+  for (let i = 0; i < points.length; i += 2) {
+    const p = view.project(points[i], points[i + 1]);
+    if (i) g.lineTo(p.x, p.y);
+    else g.moveTo(p.x, p.y);
+  }
+  g.setLineDash(dash);
+  g.strokeStyle = ink;
+  g.lineWidth = 2;
+  g.stroke();
+  g.setLineDash([]);
+}
+
 /** Draws, over a map, what is text or belongs to the selected track; with symbols also the tracks. Returns how many labels there are. */
-export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], atlas?: Atlas): number {
+export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], measured: number[], atlas?: Atlas): number {
   const ratio = devicePixelRatio;
   const width = g.canvas.width / ratio;
   const height = g.canvas.height / ratio;
@@ -93,16 +110,18 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
   g.clearRect(0, 0, width, height);
   const count = inView(tracks, view.box());
   const labels = layers.labels && count <= maxLabels;
-  if (trail.length > 2) {
+  g.lineJoin = 'round';
+  g.canvas.dataset.shapes = String(drawShapes(g, tracks, view, selected));
+  line(g, view, measured, colour('--warn'), [6, 4]);
+  for (let i = 0; i < measured.length; i += 2) {
+    const p = view.project(measured[i], measured[i + 1]);
     g.beginPath();
-    for (let i = 0; i < trail.length; i += 2) {
-      const p = view.project(trail[i], trail[i + 1]);
-      if (i) g.lineTo(p.x, p.y);
-      else g.moveTo(p.x, p.y);
-    }
-    g.strokeStyle = colour('--accent');
-    g.lineWidth = 2;
-    g.stroke();
+    g.arc(p.x, p.y, 4, 0, 2 * Math.PI);
+    g.fillStyle = colour('--warn');
+    g.fill();
+  }
+  if (trail.length > 2) {
+    line(g, view, trail, colour('--accent'));
   }
   g.font = '12px system-ui, "DejaVu Sans", sans-serif';
   g.textBaseline = 'middle';
