@@ -43,6 +43,8 @@ type Event struct {
 
 	Received int64         // Unix milliseconds
 	Life     time.Duration // until it is stale
+
+	Shape *Shape // of a drawing or a route; nil: it is a point
 }
 
 // Access tells what a user may see now.
@@ -71,6 +73,8 @@ type track struct {
 	at, until     int64 // Unix milliseconds
 
 	moved, named uint64 // clock of the hub at the last change of place, and of meta
+	shape        []byte // JSON; nil: it is a point
+	drawn        string // the user whose shape it is
 	meta         []byte // JSON of what seldom changes, without its braces; immutable
 }
 
@@ -88,6 +92,9 @@ type Hub struct {
 	byUID  map[string][]int32
 	ofUser map[string]int
 
+	shapes   int            // bytes
+	shapesOf map[string]int // of each user
+
 	pages  sync.Mutex
 	open   map[*session]struct{}
 	parked map[string]*parked
@@ -102,7 +109,7 @@ func NewHub(access Access, log *slog.Logger) *Hub {
 	}
 	return &Hub{
 		access: access, log: log, epoch: uint32(time.Now().UnixNano()>>20) | 1, most: maxTracks,
-		byUID: map[string][]int32{}, ofUser: map[string]int{}, open: map[*session]struct{}{}, parked: map[string]*parked{},
+		byUID: map[string][]int32{}, ofUser: map[string]int{}, shapesOf: map[string]int{}, open: map[*session]struct{}{}, parked: map[string]*parked{},
 	}
 }
 
@@ -112,6 +119,7 @@ func (h *Hub) Move(e *Event) {
 	if len(e.Groups) == 0 || math.IsNaN(e.Lat) || math.IsNaN(e.Lon) || math.Abs(e.Lat) > 90 || math.Abs(e.Lon) > 180 {
 		return
 	}
+	shape := e.Shape.encode()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := h.find(e)
@@ -134,6 +142,10 @@ func (h *Hub) Move(e *Event) {
 		h.leave(t.user)
 		t.user = e.User
 		h.ofUser[t.user]++
+		t.meta = nil
+	}
+	if !bytes.Equal(t.shape, shape) {
+		h.draw(t, e.User, shape)
 		t.meta = nil
 	}
 	if t.meta == nil || t.differs(e) {
@@ -196,6 +208,7 @@ func (h *Hub) drop(i int32) {
 		h.byUID[t.uid] = list
 	}
 	h.leave(t.user)
+	h.erase(t)
 	*t = track{}
 	h.free = append(h.free, i)
 }

@@ -281,3 +281,28 @@ func two(c *websocket.Conn, a, b any) error {
 	}
 	return c.WriteJSON(b)
 }
+
+// What shapes weigh is bounded, for each user and in all; those beyond are points.
+func TestShapesAreBounded(t *testing.T) {
+	t.Parallel()
+	h := NewHub(nil, nil)
+	shape := &Shape{Kind: "line", At: make([]int32, 2*MaxPoints)}
+	for i := range shape.At {
+		shape.At[i] = -1_111_111_111
+	}
+	size := len(shape.encode())
+	for i := range 2 * maxShapesOfUser / size {
+		h.Move(&Event{UID: fmt.Append(nil, i), User: "ann", Groups: []string{"Blue"}, Received: 1, Shape: shape})
+	}
+	if h.shapes > maxShapesOfUser || h.shapes < maxShapesOfUser-size || h.shapes != h.shapesOf["ann"] || len(h.tracks) != 2*maxShapesOfUser/size {
+		t.Errorf("%d bytes, %d of ann, %d tracks", h.shapes, h.shapesOf["ann"], len(h.tracks))
+	}
+	h.Sweep(time.Now())
+	if h.shapes != 0 || len(h.shapesOf) != 0 {
+		t.Errorf("%d bytes are left", h.shapes)
+	}
+	shape.At = append(shape.At, 1, 1)
+	if shape.encode() != nil {
+		t.Error("more points than there may be")
+	}
+}

@@ -131,15 +131,16 @@ func (h *Hub) compose(p *picture, gone []uint32, meta [][]byte, moves []move, ms
 		}
 		p.add(b, false)
 	}
-	for batch := range slices.Chunk(meta, metaBatch) {
-		b := []byte(`{"t":"meta","list":[`)
-		for i, m := range batch {
-			if i > 0 {
+	for len(meta) > 0 {
+		b, n := []byte(`{"t":"meta","list":[`), 0
+		for ; n < min(len(meta), metaBatch) && len(b) < metaBytes; n++ {
+			if n > 0 {
 				b = append(b, ',')
 			}
-			b = append(b, m...)
+			b = append(b, meta[n]...)
 		}
 		p.add(append(b, "]}"...), true)
+		meta = meta[n:]
 	}
 	p.add(appendMoves(appendHeader(make([]byte, 0, headerLen+rowLen*len(moves)), kindMove, flagLast, p.seq, ms, len(moves), h.epoch), moves), false)
 }

@@ -124,12 +124,15 @@ func (f *mapFeed) take(s *Server, m *msg.Msg, ev *cot.Event) {
 	case string(typ) == "b-a-o-can", ev.Emergency.Cancel:
 		f.hub.Gone(ev.UID, groups, nil)
 	case m.Origin != nil && m.Origin.Input == chatInput: // at no place
-	case ev.HasPoint && (bytes.HasPrefix(typ, []byte("a-")) || bytes.HasPrefix(typ, []byte("b-m-p")) || bytes.HasPrefix(typ, []byte("b-a-o"))):
+	case ev.HasPoint && (bytes.HasPrefix(typ, []byte("a-")) || bytes.HasPrefix(typ, []byte("b-m-p")) || bytes.HasPrefix(typ, []byte("b-a-o")) || drawn(typ)):
 		e := live.Event{
 			UID: ev.UID, Callsign: ev.Contact.Callsign, Type: typ, How: ev.How, Team: ev.Group.Name, Role: ev.Group.Role, Battery: ev.Battery, Alarm: ev.Emergency.Type,
 			Groups: groups, Received: m.Received, Life: lifeOf(ev),
 			Lat: number(ev.Point.Lat, math.NaN()), Lon: number(ev.Point.Lon, math.NaN()), HAE: height(ev.Point.HAE),
 			Speed: number(ev.Track.Speed, math.NaN()), Course: number(ev.Track.Course, math.NaN()),
+		}
+		if drawn(typ) {
+			e.Shape = shapeOf(ev)
 		}
 		if m.Origin != nil {
 			e.User = m.Origin.User

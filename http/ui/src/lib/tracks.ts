@@ -12,6 +12,19 @@ export interface Meta {
   batt?: string;
   alarm?: string;
   groups: string[];
+  shape?: Shape;
+}
+
+/** The geometry of a drawing, a route or a circle. */
+export interface Shape {
+  kind: 'line' | 'area' | 'circle';
+  at: number[]; // lon and lat in turn, 1e-7 degrees; of a circle none: it is round the point
+  radius?: [number, number]; // metres, north and east
+  angle?: number; // degrees
+  stroke?: number; // ARGB
+  fill?: number;
+  width?: number;
+  points?: string[]; // names of a route's points, "" for those without
 }
 
 const header = 24;
@@ -26,6 +39,7 @@ export class Tracks {
   alt = new Int16Array(1024); // metres
   at = new Float64Array(1024); // Unix ms of the report
   meta: (Meta | undefined)[] = [];
+  readonly shaped = new Set<number>(); // tids of those with a shape
   count = 0;
   version = 0; // grows with each change
   named = 0; // grows when a meta comes or goes
@@ -47,6 +61,7 @@ export class Tracks {
 
   clear() {
     this.meta = [];
+    this.shaped.clear();
     this.count = 0;
     this.version++;
     this.named++;
@@ -60,6 +75,8 @@ export class Tracks {
         this.at[m.tid] = 0;
       }
       this.meta[m.tid] = m;
+      if (m.shape) this.shaped.add(m.tid);
+      else this.shaped.delete(m.tid);
     }
     this.named++;
     this.version++;
@@ -81,6 +98,7 @@ export class Tracks {
   private remove(tid: number) {
     if (!this.meta[tid]) return;
     this.meta[tid] = undefined;
+    this.shaped.delete(tid);
     this.count--;
     this.named++;
   }

@@ -1,6 +1,8 @@
 import { colour } from '../lib/theme';
 import { latOf, lonOf, mercatorX, mercatorY } from '../lib/geo';
+import type { Base } from '../lib/layers.svelte';
 import type { View } from './draw';
+import { Raster } from './raster';
 import { graticule, world } from './world';
 
 type Ring = Float64Array; // x and y in turn, Web Mercator
@@ -16,6 +18,10 @@ export class CanvasMap implements View {
   private lines: Path2D | undefined;
   private readonly grid = path(graticule(10).coordinates.map(ring));
   private readonly fine = path(graticule(1).coordinates.map(ring));
+  private raster: Raster | undefined;
+  private base: Base | undefined;
+  private outlines = true;
+  private lined = true;
   private frame = 0;
   private readonly watch: ResizeObserver;
 
@@ -48,6 +54,21 @@ export class CanvasMap implements View {
   project(lon: number, lat: number) {
     const s = this.size;
     return { x: (mercatorX(lon) - this.x) * s + this.box_.clientWidth / 2, y: (mercatorY(lat) - this.y) * s + this.box_.clientHeight / 2 };
+  }
+
+  unproject(x: number, y: number) {
+    const s = this.size;
+    return { lon: lonOf(this.x + (x - this.box_.clientWidth / 2) / s), lat: latOf(this.y + (y - this.box_.clientHeight / 2) / s) };
+  }
+
+  ground(base: Base | undefined, outlines: boolean, grid: boolean) {
+    if (base?.name !== this.base?.name || base?.tag !== this.base?.tag) {
+      this.raster?.close();
+      this.raster = base && base.type !== 'mvt' ? new Raster(base, () => this.redraw()) : undefined;
+      this.base = base;
+    }
+    [this.outlines, this.lined] = [outlines, grid];
+    this.redraw();
   }
 
   box(): [number, number, number, number] {
@@ -97,14 +118,20 @@ export class CanvasMap implements View {
     g.fillRect(0, 0, w * r, h * r);
     g.setTransform(s, 0, 0, s, (w * r) / 2 - this.x * s, (h * r) / 2 - this.y * s);
     g.lineWidth = r / s;
-    if (this.land) {
+    if (this.land && this.outlines) {
       g.fillStyle = colour('--land');
       g.fill(this.land);
     }
-    g.strokeStyle = colour('--grid');
-    g.stroke(this.grid);
-    if (this.zoom > 5) g.stroke(this.fine);
-    if (this.lines) {
+    if (this.raster) {
+      const [dx, dy] = [w / 2 / this.size, h / 2 / this.size];
+      this.raster.draw(g, this.x - dx, this.y - dy, this.x + dx, this.y + dy, s);
+    }
+    if (this.lined) {
+      g.strokeStyle = colour('--grid');
+      g.stroke(this.grid);
+      if (this.zoom > 5) g.stroke(this.fine);
+    }
+    if (this.lines && this.outlines) {
       g.strokeStyle = colour('--border');
       g.stroke(this.lines);
     }
@@ -145,6 +172,7 @@ export class CanvasMap implements View {
 
   destroy() {
     cancelAnimationFrame(this.frame);
+    this.raster?.close();
     this.watch.disconnect();
     this.canvas.remove();
   }

@@ -1,10 +1,15 @@
 import type { Meta, Tracks } from '../lib/tracks';
+import { layers, type Base } from '../lib/layers.svelte';
 import { colour } from '../lib/theme';
+import { drawShapes } from './shapes';
 import { Atlas } from './symbols';
 
 /** A map, whoever draws it. Degrees and CSS pixels. */
 export interface View {
   project(lon: number, lat: number): { x: number; y: number };
+  unproject(x: number, y: number): { lon: number; lat: number };
+  /** What lies under the tracks: a base map, outlines or nothing; and whether there is a grid. */
+  ground(base: Base | undefined, world: boolean, grid: boolean): void;
   box(): [west: number, south: number, east: number, north: number];
   fly(lon: number, lat: number, zoom?: number): void;
   fit(west: number, south: number, east: number, north: number): void;
@@ -19,6 +24,7 @@ export const maxLabels = 250;
 
 /** The key of what is drawn for a track. */
 export function keyOf(m: Meta, dense: boolean): string {
+  if (m.shape) return 'none';
   if (m.type.startsWith('b-a-o')) return 'alarm';
   if (!dense) return m.sym;
   if (m.sym.startsWith('sidc|')) return 'dot|' + ({ F: 'f', H: 'h', N: 'n' }[m.sym[6]] ?? 'u');
@@ -29,7 +35,8 @@ export function keyOf(m: Meta, dense: boolean): string {
 export function inView(tracks: Tracks, [w, s, e, n]: number[]): number {
   let count = 0;
   for (let i = 1; i < tracks.meta.length && count <= maxSymbols; i++) {
-    if (!tracks.meta[i]) continue;
+    const m = tracks.meta[i];
+    if (!m || !layers.shows(m)) continue;
     const lon = tracks.lon[i] / 1e7;
     const lat = tracks.lat[i] / 1e7;
     if (lon >= w && lon <= e && lat >= s && lat <= n) count++;
@@ -79,32 +86,49 @@ function label(g: CanvasRenderingContext2D, list: Label[]): number {
   return drawn;
 }
 
+/** Draws a line: lon and lat in turn. */
+function line(g: CanvasRenderingContext2D, view: View, points: number[], ink: string, dash: number[] = []) {
+  g.beginPath();
+  for (let i = 0; i < points.length; i += 2) {
+    const p = view.project(points[i], points[i + 1]);
+    if (i) g.lineTo(p.x, p.y);
+    else g.moveTo(p.x, p.y);
+  }
+  g.setLineDash(dash);
+  g.strokeStyle = ink;
+  g.lineWidth = 2;
+  g.stroke();
+  g.setLineDash([]);
+}
+
 /** Draws, over a map, what is text or belongs to the selected track; with symbols also the tracks. Returns how many labels there are. */
-export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], atlas?: Atlas): number {
+export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View, selected: number, trail: number[], measured: number[], atlas?: Atlas): number {
   const ratio = devicePixelRatio;
   const width = g.canvas.width / ratio;
   const height = g.canvas.height / ratio;
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.clearRect(0, 0, width, height);
   const count = inView(tracks, view.box());
-  const labels = count <= maxLabels;
-  if (trail.length > 2) {
+  const labels = layers.labels && count <= maxLabels;
+  g.lineJoin = 'round';
+  g.canvas.dataset.shapes = String(drawShapes(g, tracks, view, selected));
+  line(g, view, measured, colour('--warn'), [6, 4]);
+  for (let i = 0; i < measured.length; i += 2) {
+    const p = view.project(measured[i], measured[i + 1]);
     g.beginPath();
-    for (let i = 0; i < trail.length; i += 2) {
-      const p = view.project(trail[i], trail[i + 1]);
-      if (i) g.lineTo(p.x, p.y);
-      else g.moveTo(p.x, p.y);
-    }
-    g.strokeStyle = colour('--accent');
-    g.lineWidth = 2;
-    g.stroke();
+    g.arc(p.x, p.y, 4, 0, 2 * Math.PI);
+    g.fillStyle = colour('--warn');
+    g.fill();
+  }
+  if (trail.length > 2) {
+    line(g, view, trail, colour('--accent'));
   }
   g.font = '12px system-ui, "DejaVu Sans", sans-serif';
   g.textBaseline = 'middle';
   g.lineJoin = 'round';
   const texts: Label[] = [];
   tracks.each((tid, m) => {
-    if (!atlas && !labels && tid !== selected) return;
+    if ((!atlas && !labels && tid !== selected) || !layers.shows(m)) return;
     const p = view.project(tracks.lon[tid] / 1e7, tracks.lat[tid] / 1e7);
     if (p.x < -40 || p.y < -40 || p.x > width + 40 || p.y > height + 40) return;
     let reach = 12;

@@ -2,8 +2,10 @@ import { Map as MapLibre, ScaleControl, setWorkerUrl, type CustomLayerInterface,
 import worker from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url';
 import 'maplibre-gl/dist/maplibre-gl.css';
 import { mercatorX, mercatorY } from '../lib/geo';
+import { layers, type Base } from '../lib/layers.svelte';
 import { colour } from '../lib/theme';
 import type { Tracks } from '../lib/tracks';
+import { setBase } from './base';
 import { inView, keyOf, maxSymbols, type View } from './draw';
 import { Atlas } from './symbols';
 import { graticule, world } from './world';
@@ -138,7 +140,7 @@ class TrackLayer implements CustomLayerInterface {
   private drawing: Drawing | undefined;
   private rows = new Float32Array(8 * 1024);
   private origin = { x: 0.5, y: 0.5 };
-  private fresh: { of?: Tracks; tracks: number; atlas: number; x: number; y: number } = { tracks: -1, atlas: -1, x: -1, y: -1 };
+  private fresh: { of?: Tracks; hidden?: unknown; shapes?: boolean; tracks: number; atlas: number; x: number; y: number } = { tracks: -1, atlas: -1, x: -1, y: -1 };
 
   constructor(
     private readonly tracks: () => Tracks,
@@ -157,10 +159,10 @@ class TrackLayer implements CustomLayerInterface {
     const x = mercatorX(c.lng);
     const y = mercatorY(c.lat);
     const t = this.tracks();
-    if (this.fresh.of !== t || this.fresh.tracks !== t.version || this.fresh.x !== x || this.fresh.y !== y) {
+    if (this.fresh.of !== t || this.fresh.hidden !== layers.hidden || this.fresh.shapes !== layers.shapes || this.fresh.tracks !== t.version || this.fresh.x !== x || this.fresh.y !== y) {
       this.origin = { x, y };
       this.fill(d);
-      this.fresh = { ...this.fresh, of: t, tracks: t.version, x, y };
+      this.fresh = { ...this.fresh, of: t, hidden: layers.hidden, shapes: layers.shapes, tracks: t.version, x, y };
     }
     if (this.fresh.atlas !== this.atlas.version) {
       d.picture(this.atlas.canvas);
@@ -180,6 +182,7 @@ class TrackLayer implements CustomLayerInterface {
     const dense = inView(t, this.view.box()) > maxSymbols;
     let n = 0;
     t.each((tid, m) => {
+      if (!layers.shows(m)) return;
       const c = this.atlas.cell(keyOf(m, dense));
       const o = 8 * n++;
       this.rows[o] = mercatorX(t.lon[tid] / 1e7) - this.origin.x;
@@ -218,6 +221,9 @@ function style(): StyleSpecification {
 /** The map with WebGL. */
 export class GLMap implements View {
   readonly map: MapLibre;
+  private loaded = false;
+  private base: Base | undefined;
+  private want = { world: true, grid: true };
 
   constructor(box: HTMLElement, tracks: () => Tracks, atlas: Atlas, onmove: () => void, onclick: (x: number, y: number) => void) {
     this.map = new MapLibre({
@@ -227,7 +233,9 @@ export class GLMap implements View {
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on('load', () => {
+      this.loaded = true;
       this.map.addLayer(new TrackLayer(tracks, atlas, this));
+      this.lay(this.base);
       void world().then((w) => {
         this.source('land')?.setData(w.land);
         this.source('borders')?.setData({ type: 'Feature', properties: {}, geometry: w.borders });
@@ -239,12 +247,32 @@ export class GLMap implements View {
     this.map.on('click', (e) => onclick(e.point.x, e.point.y));
   }
 
+  ground(base: Base | undefined, world: boolean, grid: boolean) {
+    const other = base?.name !== this.base?.name || base?.tag !== this.base?.tag;
+    this.base = base;
+    this.want = { world, grid };
+    if (this.loaded) this.lay(other ? base : null);
+  }
+
+  /** null: the base map is the one that is there. */
+  private lay(base: Base | undefined | null) {
+    const show = (on: boolean, ...ids: string[]) => ids.forEach((id) => this.map.setLayoutProperty(id, 'visibility', on ? 'visible' : 'none'));
+    show(this.want.world, 'land', 'borders');
+    show(this.want.grid, 'grid', 'fine');
+    if (base !== null) setBase(this.map, base, 'fine').catch((e) => console.warn('base map', e));
+  }
+
   private source(id: string) {
     return this.map.getSource<import('maplibre-gl').GeoJSONSource>(id);
   }
 
   project(lon: number, lat: number) {
     return this.map.project([lon, lat]);
+  }
+
+  unproject(x: number, y: number) {
+    const p = this.map.unproject([x, y]);
+    return { lon: p.lng, lat: p.lat };
   }
 
   box(): [number, number, number, number] {
@@ -267,6 +295,7 @@ export class GLMap implements View {
     this.map.setPaintProperty('grid', 'line-color', colour('--grid'));
     this.map.setPaintProperty('land', 'fill-color', colour('--land'));
     this.map.setPaintProperty('borders', 'line-color', colour('--border'));
+    if (this.base?.type === 'mvt') this.lay(this.base);
   }
 
   redraw() {

@@ -17,6 +17,8 @@ const teams: Record<string, string> = {
 const roles: Record<string, string> = { 'team lead': 'TL', hq: 'HQ', sniper: 'S', medic: '+', 'forward observer': 'FO', rto: 'R', k9: 'K9' };
 const sides: Record<string, string> = { f: '#7fd4ff', h: '#ff8080', n: '#a6f0a0', u: '#ffff80' };
 
+const nothing: Cell = { x: 0, y: 0, w: 0, h: 0, ax: 0, ay: 0 };
+
 type Library = typeof import('milsymbol').default;
 
 export class Atlas {
@@ -37,6 +39,7 @@ export class Atlas {
   cell(key: string): Cell {
     const known = this.cells.get(key);
     if (known) return known;
+    if (key === 'none') return nothing;
     const [kind, a, b = ''] = key.split('|');
     if (kind === 'team') return this.keep(key, this.team(a, b));
     if (kind === 'alarm') return this.keep(key, this.alarm());
