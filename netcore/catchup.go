@@ -120,7 +120,8 @@ func (l *loop) settleOne(c *client) bool {
 			c.Stats.Conflated += uint64(gone)
 			l.stats.conflated.Add(uint64(gone))
 		} else { // it reads fast: give it all that a bucket would
-			most, room = batchSize, l.e.opts.Load().SoftLimit/2
+			o := l.e.opts.Load()
+			most, room = batchSize, min(4*o.SoftLimit, o.HardLimit/4)
 		}
 	}
 	for range 16 {
