@@ -312,6 +312,7 @@ func (l *loop) tick() {
 				c.AtTaken, c.Progress = taken, l.now
 			case l.now.Sub(c.Progress) > o.StallLimit:
 				l.stats.slowCloses.Add(1)
+				abandon(c.Conn)
 				l.close(c, "too slow: took nothing for "+strconv.Itoa(int(o.StallLimit/time.Second))+" s")
 			}
 		}

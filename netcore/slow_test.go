@@ -2,11 +2,14 @@ package netcore_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +72,11 @@ func TestStalledClient(t *testing.T) {
 		ann.send(event("e", "a-f-G", "<remarks>"+strings.Repeat("x", 4000)+"</remarks>"))
 	}
 	ann.expect("t-x-d-d", "uid-stuck")
+	// When it reads again it learns at once that it is alone: not after a minute, or never.
+	_ = raw.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, raw); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("what it reads ends with %v, want a reset", err)
+	}
 }
 
 // A client that stops reading loses old positions, and only those: when it reads

@@ -48,6 +48,15 @@ func outstanding(conn session.Conn) int {
 	return n
 }
 
+// abandon makes closing conn throw away what its kernel holds and tell the peer so.
+// Else the kernel goes on trying for a minute to get rid of megabytes, gives up without
+// a word, and the peer, when it reads again, waits for a server that has long gone.
+func abandon(conn session.Conn) {
+	if fd, ok := descriptor(conn); ok {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // it is closed either way
+	}
+}
+
 // mostRest bounds what is read of a connection that has ended: more than any
 // kernel keeps by default.
 const mostRest = 8 << 20
