@@ -305,6 +305,10 @@ func (l *loop) tick() {
 			}
 		case session.Current, session.CatchingUp:
 			l.pruneNodes(c)
+			if c.Sealed == c.AtTaken { // all of it was taken at the last look: most clients, most of the time
+				c.Progress = l.now
+				continue
+			}
 			waiting := c.Conn.OutboundBuffered()
 			taken := c.Sealed - uint64(waiting)
 			switch {

@@ -246,7 +246,7 @@ func (c *caller) prepare(req *fasthttp.Request) (path string, sent int64, err er
 		req.Header.Set("Accept-Encoding", "gzip")
 		return "/Marti/api/contacts/all", 0, nil
 	case "search":
-		return "/Marti/sync/search?keywords=missionpackage&name=load-7", 0, nil
+		return "/Marti/sync/search?keywords=missionpackage&name=load-77a", 0, nil
 	case "enroll":
 		req.Header.SetMethod("POST")
 		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.User+":"+c.Password)))

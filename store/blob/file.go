@@ -156,7 +156,8 @@ func (s *Store) insert(ctx context.Context, f *File) (replaced bool, err error) 
 func (i *insertion) write(ctx context.Context, tx bun.Tx) error {
 	f := i.f
 	var old int64
-	err := tx.NewSelect().Model((*File)(nil)).Column("id").Where("hash = ? AND submitter = ? AND uid = ? AND name = ? AND creator_uid = ?",
+	// + keeps SQLite from looking through all files of the submitter: by hash there are few.
+	err := tx.NewSelect().Model((*File)(nil)).Column("id").Where("hash = ? AND +submitter = ? AND +uid = ? AND name = ? AND creator_uid = ?",
 		f.Hash, f.Submitter, f.UID, f.Name, f.CreatorUID).Limit(1).Scan(ctx, &old)
 	switch {
 	case err == nil:
