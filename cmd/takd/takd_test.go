@@ -95,9 +95,7 @@ func start(t *testing.T, commands ...[]string) *world {
 // record is start with the embedded history, which answers.
 func record(t *testing.T, commands ...[]string) *world {
 	t.Helper()
-	w := begin(t, "embedded", commands...)
-	w.until("the history", func() bool { return w.srv.Status().History.State == engine.Ready })
-	return w
+	return begin(t, "embedded", commands...)
 }
 
 func begin(t *testing.T, history string, commands ...[]string) *world {
@@ -164,6 +162,9 @@ func (w *world) run() {
 		w.Fatalf("Start: %v", err)
 	}
 	w.srv = srv
+	if w.history == "embedded" { // else a question to it may come before it is there
+		w.until("the history", func() bool { return srv.Status().History.State != engine.Starting })
+	}
 }
 
 func (w *world) stop() {
