@@ -128,7 +128,7 @@ func (a *apiBench) long(d time.Duration) string {
 	return d.String()
 }
 
-// program runs a program that writes its report to a file; raw output is kept.
+// report runs takload, reads the report that it writes to a file, and keeps what it printed.
 func (a *apiBench) report(ctx context.Context, into any, args ...string) error {
 	file := a.path("report.json")
 	cmd := exec.CommandContext(ctx, a.program("takload"), append(args, "--certs="+a.path("load"), "--out="+file)...)
