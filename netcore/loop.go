@@ -113,6 +113,7 @@ type loop struct {
 	lastStart atomic.Int64
 	took      atomic.Int64 // nanoseconds of the last flush, at most flush_max
 	hold      atomic.Int64 // time between two flush starts
+	share     atomic.Int64 // of its time that flushes take, in 1/1024, over the last few
 	timer     *time.Timer
 	flushFunc func()
 
@@ -262,12 +263,14 @@ func nanotime() int64 { return int64(time.Since(epoch)) }
 // events, but where a flush costs next to nothing, waiting would save nothing.
 func (l *loop) flush() {
 	start := nanotime()
-	l.lastStart.Store(start)
+	before := l.lastStart.Swap(start)
 	l.flushAll()
 	o := l.e.opts.Load()
 	took := min(nanotime()-start, int64(o.FlushMax))
 	l.took.Store(took)
 	l.hold.Store(max(took, min(int64(o.FlushMin), idleShare*took)))
+	share := l.share.Load()
+	l.share.Store(share + (took<<10/max(start-before, took, 1)-share)/8)
 	l.stats.flushes.Add(1)
 	l.armed.Store(flushNone)
 	l.mail.mu.Lock()
@@ -277,6 +280,23 @@ func (l *loop) flush() {
 		l.arm()
 	}
 }
+
+// Busy reports whether an event loop had much to flush just now: enough that
+// others should leave it time. It costs next to nothing.
+func (e *Engine) Busy() bool {
+	now := nanotime()
+	for _, l := range e.allLoops() {
+		if l.share.Load() > busyShare && now-l.lastStart.Load() < int64(busyAfter) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	busyShare = 1024 / 10
+	busyAfter = 100 * time.Millisecond
+)
 
 // idleShare is how many times as long as a short flush took the next one waits.
 const idleShare = 4

@@ -299,3 +299,15 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*99/b.Elapsed().Seconds(), "deliveries/s")
 }
+
+// Who asks whether the loops are busy is told so while flushes take their time,
+// and no longer.
+func TestBusyWhileFlushing(t *testing.T) {
+	l, _ := benchLoop(t, 50, nil)
+	for !l.e.Busy() {
+		l.flush()
+	}
+	for l.e.Busy() {
+		time.Sleep(busyAfter)
+	}
+}

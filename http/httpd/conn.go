@@ -41,12 +41,12 @@ func (l *listener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause) // out of descriptors, or a client that went at once
 			continue
 		}
-		c := &conn{raw: raw, ln: l, gate: &l.srv.gate, ip: address(raw.RemoteAddr())}
+		c := &conn{raw: l.srv.turns.pace(raw), ln: l, gate: &l.srv.gate, ip: address(raw.RemoteAddr())}
 		if !c.gate.enter(c) {
 			_ = raw.Close()
 			continue
 		}
-		c.Conn = tls.Server(raw, l.config())
+		c.Conn = tls.Server(c.raw, l.config())
 		return c, nil
 	}
 }
@@ -61,7 +61,7 @@ func address(a net.Addr) netip.Addr {
 // conn is one connection, and who is known to be at its other end.
 type conn struct {
 	*tls.Conn
-	raw    net.Conn
+	raw    *paced
 	ln     *listener
 	gate   *gate
 	ip     netip.Addr

@@ -302,6 +302,9 @@ func (r *Request) Upgrade(limit int64, serve func(*websocket.Conn)) error {
 		return Forbidden("Origin: want this server's")
 	}
 	srv, log := r.srv, r.srv.logger()
+	if c, ok := r.Conn().(*conn); ok {
+		c.raw.release()
+	}
 	err := upgrader.Upgrade(r.RequestCtx, func(c *websocket.Conn) {
 		if !srv.enter() {
 			return // it stops; the connection is closed

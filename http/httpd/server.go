@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,13 +96,17 @@ type Options struct {
 	// Refused is told of everybody who could not shake hands or was not known; it
 	// must not block. nil: nobody is told.
 	Refused func(Refusal)
-	Log     *slog.Logger
+	// Busy reports that the stream has much to do: requests then leave it time. It
+	// is asked for each part of a request. nil: never.
+	Busy func() bool
+	Log  *slog.Logger
 }
 
 // Server serves the faces.
 type Server struct {
 	opts  Options
 	gate  gate
+	turns turns
 	fails failures
 	epoch atomic.Uint64 // raised by Forget
 	calls atomic.Uint64 // requests, for their ids
@@ -135,6 +140,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o, stats: metrics.NewSet()}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.stray = s.stats.NewCounter("takd_http_requests_refused_early_total")
+	s.turns.busy, s.turns.limit, s.turns.lapse = o.Busy, max(1, runtime.GOMAXPROCS(0)/2), usualLapse
 	s.gate.limits, s.fails.limit = o.Limits, o.Limits.Logins
 	if !o.Bare {
 		s.opts.Routes = slices.Concat(s.documents(), o.Routes)
@@ -221,6 +227,7 @@ func (s *Server) WriteMetrics(w io.Writer) {
 	s.stats.WritePrometheus(w)
 	open, refused := s.gate.counts()
 	_, _ = fmt.Fprintf(w, "takd_http_connections %d\ntakd_http_connections_refused_total %d\n", open, refused)
+	_, _ = fmt.Fprintf(w, "takd_http_turns_waited_total %d\n", s.turns.waited.Load())
 	_, _ = fmt.Fprintf(w, "takd_http_logins_throttled_total %d\n", s.fails.throttled.Load())
 }
 

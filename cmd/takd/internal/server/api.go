@@ -136,7 +136,7 @@ func (s *Server) startAPI(ctx context.Context) (stop func(context.Context) error
 	server, err := httpd.New(httpd.Options{
 		NodeID: s.store.ServerID(), Title: "takd", Limits: c.Limits, Log: s.log, CertificateOnly: c.ClientAuth == config.Required,
 		Auth: identities{s.store.Auth, s.store.PKI, tokens}, Routes: s.routes(tokens, people),
-		Federate: s.peers.Certificate, Refused: s.callRefused,
+		Federate: s.peers.Certificate, Refused: s.callRefused, Busy: s.engine.Busy,
 	})
 	if err != nil {
 		return nil, err
