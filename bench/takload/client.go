@@ -100,6 +100,8 @@ type client struct {
 
 	speaks  bool // protobuf is settled; constant once ready is closed
 	asked   bool
+	last    int          // length of the last XML event
+	usual   int          // of the last two, 0 where they differ
 	heard   atomic.Int64 // Unix nanoseconds of the last bytes in
 	bytesIn atomic.Int64
 	closed  atomic.Bool
@@ -191,15 +193,33 @@ func (c *client) cut(buf []byte) (done int, err error) {
 	}
 }
 
-// next finds one event. XML ends at the eight bytes of its end tag, as in ATAK.
+// nextXML finds one event: it ends at the eight bytes of its end tag, as in ATAK.
+// Where the last two were equally long, it looks there first, which costs less than
+// half as much. Two that are together as long would be taken for one, and the first
+// be counted as missing.
+func (c *client) nextXML(buf []byte) (event []byte, n int) {
+	const end = "</event>"
+	if n = c.usual; n > 0 && n <= len(buf) && string(buf[n-len(end):n]) == end {
+		return buf[:n], n
+	}
+	at := bytes.Index(buf, []byte(end))
+	if at < 0 {
+		return nil, 0
+	}
+	n = at + len(end)
+	c.usual = 0
+	if n == c.last {
+		c.usual = n
+	}
+	c.last = n
+	return buf[:n], n
+}
+
+// next finds one event.
 func (c *client) next(buf []byte) (event []byte, n int, err error) {
 	if !c.speaks {
-		end := bytes.Index(buf, []byte("</event>"))
-		if end < 0 {
-			return nil, 0, nil
-		}
-		n = end + len("</event>")
-		return buf[:n], n, nil
+		event, n = c.nextXML(buf)
+		return event, n, nil
 	}
 	if len(buf) == 0 {
 		return nil, 0, nil

@@ -46,8 +46,10 @@ func appendHex(dst []byte, v uint64, digits int) []byte {
 
 // findMark reads the mark in an event, XML or protobuf: the element is text in
 // both, and as a rule near the end.
-func findMark(event []byte) (m mark, ok bool) {
-	i := markAt(event)
+func findMark(event []byte) (mark, bool) { return readMark(event, markAt(event)) }
+
+// readMark reads the mark at i, -1 for none.
+func readMark(event []byte, i int) (m mark, ok bool) {
 	if i < 0 || len(event) < i+markSize {
 		return m, false
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -265,10 +266,17 @@ func (l *load) cast() []*client {
 	return clients
 }
 
-// marked makes a receiver of the events of this run.
+// marked makes a receiver of the events of this run. It looks for a mark where the
+// last one was, as far from the end.
 func (l *load) marked(take func(m mark, size int)) func([]byte) {
+	fromEnd := 0
 	return func(event []byte) {
-		if m, ok := findMark(event); ok && m.run == l.id {
+		at := len(event) - fromEnd
+		if at < 0 || !bytes.HasPrefix(event[at:], []byte(markTag)) {
+			at = markAt(event)
+			fromEnd = len(event) - at
+		}
+		if m, ok := readMark(event, at); ok && m.run == l.id {
 			take(m, len(event))
 		}
 	}
