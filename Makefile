@@ -13,7 +13,7 @@ NODE          := http/clienttest
 UI            := http/ui
 TOOL          := go tool -modfile=.ci/tools.mod
 
-.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-api bench-web bench-build bench-go soak demo fuzz dist clean help
+.PHONY: run engine build ui test race lint node-tak gen bench bench-quick bench-api bench-history bench-web bench-build bench-go soak demo fuzz dist clean help
 
 # The first run asks in a browser where there is a desktop (SETUP=1 for anywhere), and asks nothing where there is none.
 SETUP         ?= $(if $(DISPLAY)$(WAYLAND_DISPLAY),1)
@@ -71,6 +71,9 @@ bench-quick: bench-build ## the same in 2 minutes: a first look, not a measureme
 
 bench-api: bench-build ## the HTTP API, about 6 minutes; writes BENCHMARKS.md
 	./bin/standard api --bin ./bin
+
+bench-history: bench-build engine ## what recording costs the stream, about 8 minutes; writes BENCHMARKS.md
+	./bin/standard history --bin ./bin
 
 bench-web: build ## the map page in Chromium with 10,000 and 100,000 tracks, about a minute; writes BENCHMARKS.md
 	node $(UI)/browser/figures.mjs BENCHMARKS.md

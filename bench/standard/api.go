@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,20 +32,11 @@ type apiResult struct {
 // speed is bytes/s.
 func (r *apiResult) speed() float64 { return r.Bytes / r.Seconds }
 
-// apiRow is a line of the table.
-type apiRow struct {
-	about, must, got string
-	met              bool
-}
-
 // apiBench is a server and what came of the rows so far.
 type apiBench struct {
-	*bench
+	sheet
 
 	server *process
-	quick  bool
-	rows   []apiRow
-	raw    strings.Builder
 }
 
 // Run is called by kong.
@@ -56,39 +46,12 @@ func (c *apiCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer b.close()
-	a := &apiBench{bench: b, quick: c.Quick}
+	a := &apiBench{sheet: sheet{bench: b, quick: c.Quick}}
 	began := time.Now()
 	if err := a.measureAll(ctx); err != nil {
 		return err
 	}
-	var t strings.Builder
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&t, format+"\n", args...) }
-	line("| what | must | takd | result |\n| --- | --- | --- | --- |")
-	var missed []string
-	for _, r := range a.rows {
-		verdict := "met"
-		if !r.met {
-			verdict = "**missed**"
-			missed = append(missed, r.about)
-		}
-		line("| %s | %s | %s | %s |", r.about, r.must, r.got, verdict)
-	}
-	_, _ = fmt.Fprint(s.out, t.String())
-	if c.Out == "" && !c.Quick {
-		c.Out = "BENCHMARKS.md"
-	}
-	if c.Out != "" {
-		head := fmt.Sprintf("## HTTP API\n\nMachine: %s; the load tool runs beside the server. Commit %s, %s, in %.1f minutes, `make bench-api`.\n"+
-			"One server without history does it all, in this order.\n\n", thisMachine(), commit(ctx), began.Format(time.DateOnly), time.Since(began).Minutes())
-		text := head + t.String() + "\n```\n" + strings.ReplaceAll(a.raw.String(), "```", "'''") + "```"
-		if err := apiPart.write(c.Out, text); err != nil {
-			return err
-		}
-	}
-	if len(missed) > 0 {
-		return fmt.Errorf("%w: %s", errMissed, strings.Join(missed, ", "))
-	}
-	return nil
+	return a.publish(ctx, s.out, apiPart, c.Out, "HTTP API", "make bench-api", began, "One server without history does it all, in this order.")
 }
 
 func (a *apiBench) measureAll(ctx context.Context) (err error) {
@@ -110,39 +73,9 @@ func (a *apiBench) measureAll(ctx context.Context) (err error) {
 	return nil
 }
 
-func (a *apiBench) add(about, must, got string, met bool) {
-	a.rows = append(a.rows, apiRow{about, must, got, met})
-	_, _ = fmt.Fprintf(a.progress, "%-60s %s\n", about, got)
-}
-
 // rate adds a row of requests per second.
 func (a *apiBench) rate(about string, must float64, r *apiResult) {
 	a.add(about, fmt.Sprintf("≥ %.0f/s", must), fmt.Sprintf("%.0f/s", r.PerSecond), r.PerSecond >= must)
-}
-
-// long is d, or a third of it in a quick run.
-func (a *apiBench) long(d time.Duration) string {
-	if a.quick {
-		d /= 3
-	}
-	return d.String()
-}
-
-// report runs takload, reads the report that it writes to a file, and keeps what it printed.
-func (a *apiBench) report(ctx context.Context, into any, args ...string) error {
-	file := a.path("report.json")
-	cmd := exec.CommandContext(ctx, a.program("takload"), append(args, "--certs="+a.path("load"), "--out="+file)...)
-	cmd.Env = append(os.Environ(), "TAKLOAD_PASSWORD="+benchPassword)
-	out, err := cmd.CombinedOutput()
-	_, _ = fmt.Fprintf(&a.raw, "$ takload %s\n%s", strings.Join(args, " "), out)
-	if err != nil {
-		return fmt.Errorf("takload %s: %w: %s", args[0], err, lastLine(string(out)))
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, into)
 }
 
 // call is takload api against takd.
@@ -261,8 +194,7 @@ func (a *apiBench) beside(ctx context.Context) error {
 	for _, one := range []struct{ about, kind string }{{"contacts are asked for at full speed", "contacts"}, {"packages are uploaded at full speed", "package"}} {
 		busy, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
-		other := &apiBench{bench: a.bench, server: a.server}
-		other.progress = a.progress
+		other := &apiBench{sheet: sheet{bench: a.bench}, server: a.server}
 		go func() {
 			defer close(done)
 			_, _ = other.call(busy, one.kind, "https", "--duration=10m") // it is killed

@@ -23,9 +23,10 @@ import (
 
 // root is the command line.
 type root struct {
-	Run  runCmd  `cmd:"" default:"withargs" help:"Run the standard set (the default)."`
-	API  apiCmd  `cmd:"" name:"api" help:"Measure the HTTP API."`
-	Soak soakCmd `cmd:"" help:"Run one server under a mixed load for a long time."`
+	Run     runCmd     `cmd:"" default:"withargs" help:"Run the standard set (the default)."`
+	API     apiCmd     `cmd:"" name:"api" help:"Measure the HTTP API."`
+	History historyCmd `cmd:"" help:"Measure what recording events costs their delivery."`
+	Soak    soakCmd    `cmd:"" help:"Run one server under a mixed load for a long time."`
 }
 
 // place is where programs and files lie.

@@ -27,6 +27,7 @@ type part string
 const (
 	standardPart part = "standard"
 	apiPart      part = "api"
+	besidePart   part = "beside-history"
 )
 
 func (p part) begin() string { return "<!-- " + string(p) + " begin -->" }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,7 +23,8 @@ const (
 
 // takdFlags keep a server on loopback, and out of the way of others.
 var takdFlags = []string{
-	"--cot-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--enroll-addr", "127.0.0.1:0", "--federation-addr", "off", "--history", "off",
+	"--cot-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--enroll-addr", "127.0.0.1:0", "--federation-addr", "off",
+	"--history", "off", // unless it is given again
 }
 
 // process is one server under test.
@@ -113,8 +115,8 @@ func (b *bench) startHub(ctx context.Context, log string, more ...string) (*proc
 }
 
 // startTakd runs takd on a copy of the data directory, with the given
-// configuration.
-func (b *bench) startTakd(ctx context.Context, name string, config []string) (*process, error) {
+// configuration and more flags.
+func (b *bench) startTakd(ctx context.Context, name string, config []string, flags ...string) (*process, error) {
 	data := b.path(name)
 	if err := os.CopyFS(data, os.DirFS(b.path("data"))); err != nil {
 		return nil, fmt.Errorf("copy the data directory: %w", err)
@@ -124,7 +126,7 @@ func (b *bench) startTakd(ctx context.Context, name string, config []string) (*p
 			return nil, err
 		}
 	}
-	p, _, err := launch(b.path(name+".log"), false, b.program("takd"), append([]string{"run", "--data", data}, takdFlags...)...)
+	p, _, err := launch(b.path(name+".log"), false, b.program("takd"), slices.Concat([]string{"run", "--data", data}, takdFlags, flags)...)
 	if err != nil {
 		return nil, err
 	}
