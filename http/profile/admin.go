@@ -46,8 +46,8 @@ const maxFile = 400 << 20
 
 const at = "/Marti/api/device/profile"
 
-func (a *api) admin() []httpd.Route {
-	routes := []httpd.Route{
+func (a *api) admin(more []httpd.Route) []httpd.Route {
+	routes := append([]httpd.Route{
 		{Method: "GET", Path: at, Summary: "Profiles: enrollment and connection, for everybody or (NAME:GROUP) for a group.", Handler: a.list},
 		{Method: "GET", Path: at + "/{name}", Summary: "A profile.", Handler: a.get},
 		{Method: "POST", Path: at + "/{name}", Summary: "Make a profile; name is enrollment or connection.", Query: []string{"group"}, Handler: a.create},
@@ -62,7 +62,7 @@ func (a *api) admin() []httpd.Route {
 		{Method: "DELETE", Path: at + "/{name}/file/{id}", Summary: "Delete a file of a profile.", Handler: a.removeFile},
 		{Method: "POST", Path: at + "/{name}/send", Summary: "Offer a profile to devices: the body is a JSON list of their uids.", MaxBody: 512 << 10, Handler: a.send},
 		{Method: "GET", Path: at + "/{name}/missionpackage", Role: httpd.User, Summary: "A profile as a data package, or 204; that of a group for its members and administrators.", Handler: a.pack},
-	}
+	}, more...)
 	for i := range routes {
 		routes[i].Tag, routes[i].Faces = "Profiles", httpd.Everyday
 		if routes[i].Role == 0 {
@@ -231,6 +231,11 @@ func (a *api) remove(r *httpd.Request) error {
 				return fmt.Errorf("profiles: %w", err)
 			}
 		}
+		for _, mark := range []string{inactiveMark, sharedMark} { // one that is made again begins anew
+			if err := os.Remove(filepath.Join(dir, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("profiles: %w", err)
+			}
+		}
 	} else if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
@@ -329,8 +334,8 @@ func (a *api) download(r *httpd.Request) error {
 	if err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	p := &Package{root: root}
-	found, err := p.find(f.Name)
+	p := &Package{roots: []*os.Root{root}}
+	found, err := find(root, f.Name)
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
@@ -353,7 +358,7 @@ func (a *api) removeFile(r *httpd.Request) error {
 
 // pack is a profile as a device would get it.
 func (a *api) pack(r *httpd.Request) error {
-	name, dir, err := a.dir(r)
+	name, _, err := a.dir(r)
 	if err != nil {
 		return err
 	}
@@ -361,7 +366,7 @@ func (a *api) pack(r *httpd.Request) error {
 	if group != "" && r.Who.Role != httpd.Admin && !slices.Contains(r.Who.Out, group) && !slices.Contains(r.Who.In, group) {
 		return httpd.NotFound("Not Found: there is no such profile")
 	}
-	p, err := a.whole(name, dir)
+	p, err := a.whole(name)
 	if err != nil {
 		return err
 	}
@@ -369,9 +374,9 @@ func (a *api) pack(r *httpd.Request) error {
 }
 
 // whole are all files of a profile, without those of its groups.
-func (a *api) whole(name, dir string) (*Package, error) {
-	_, group, _ := strings.Cut(name, ":")
-	return open(dir, name, time.Time{}, func(string) bool { return group != "" })
+func (a *api) whole(name string) (*Package, error) {
+	kind, group, _ := strings.Cut(name, ":")
+	return open(a.Dir, filepath.Join(kind, group), name, time.Time{}, func(string) bool { return group != "" })
 }
 
 func attachment(name string) string {

@@ -79,11 +79,11 @@ func (a *api) tool(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	name, dir, err := a.toolDir(r)
+	name, _, err := a.toolDir(r)
 	if err != nil {
 		return none(r) // ATAK asks for profiles of its tools; a 404 would be noise in its log
 	}
-	p, err := open(dir, name, from, func(string) bool { return true })
+	p, err := open(a.Dir, filepath.Join("tool", name), name, from, func(string) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -101,10 +101,10 @@ func (a *api) toolFiles(r *httpd.Request) error {
 	} else if err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	p := &Package{name: name, root: root}
+	p := &Package{name: name, roots: []*os.Root{root}}
 	var newest time.Time
 	for _, raw := range r.QueryArgs().PeekMulti("relativePath") {
-		f, err := p.find(string(raw))
+		f, err := find(root, string(raw))
 		if err == nil && len(p.files) >= maxPaths {
 			err = httpd.Bad("relativePath: want at most %d", maxPaths)
 		}
@@ -132,23 +132,23 @@ func (a *api) toolFiles(r *httpd.Request) error {
 }
 
 // find is the file of a tool at a relative path, which may begin with a slash.
-func (p *Package) find(relative string) (file, error) {
+func find(root *os.Root, relative string) (file, error) {
 	name := strings.TrimPrefix(relative, "/")
 	missing := httpd.NotFound("Not Found: relativePath: there is no such file")
 	if !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") || strings.Contains("/"+name, "/.") {
 		return file{}, missing
 	}
-	info, err := p.root.Stat(name)
+	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return file{}, missing
 	}
-	return file{path: name, name: name, info: info}, nil
+	return file{root: root, path: name, name: name, info: info}, nil
 }
 
 // single answers with the only file, as it is.
 func (p *Package) single(r *httpd.Request) error {
 	f := &p.files[0]
-	in, err := p.root.Open(f.path)
+	in, err := f.root.Open(f.path)
 	if err := errors.Join(err, p.Close()); err != nil {
 		return err
 	}
