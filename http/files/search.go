@@ -171,7 +171,7 @@ func (a *api) find(r *httpd.Request) ([]blob.File, error) {
 	if q.MaxAlt, err = p.number("maxaltitude"); err != nil {
 		return nil, err
 	}
-	return a.Store.Find(r, viewer(r), q)
+	return a.Store.Find(r.Context(), viewer(r), q)
 }
 
 func keys(list []string) ([]int64, error) {
@@ -235,7 +235,7 @@ func (a *api) one(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	f, err := a.Store.First(r, viewer(r), blob.Query{Hash: hash})
+	f, err := a.Store.First(r.Context(), viewer(r), blob.Query{Hash: hash})
 	if err != nil {
 		return refused(err)
 	}
@@ -256,7 +256,7 @@ func (a *api) filesMetadata(r *httpd.Request) error {
 	var files []blob.File
 	if p.get("mission") == "" {
 		var err error
-		if files, err = a.Store.Find(r, viewer(r), q); err != nil {
+		if files, err = a.Store.Find(r.Context(), viewer(r), q); err != nil {
 			return err
 		}
 	}
@@ -334,7 +334,7 @@ func (a *api) filesCount(r *httpd.Request) error {
 	n := 0
 	if p.get("mission") == "" {
 		var err error
-		if n, err = a.Store.Count(r, viewer(r), q); err != nil {
+		if n, err = a.Store.Count(r.Context(), viewer(r), q); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func (a *api) ready(r *httpd.Request) (*history.Store, *history.Viewer, error) {
 		return a.History, nil, nil
 	}
 	v := &history.Viewer{User: r.Who.User, Groups: r.Who.Out}
-	u, err := a.Auth.User(r, r.Who.User)
+	u, err := a.Auth.User(r.Context(), r.Who.User)
 	switch {
 	case err == nil:
 		v.Since = u.Created

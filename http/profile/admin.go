@@ -85,10 +85,19 @@ func number(name string) int32 {
 	return int32(h.Sum32() &^ (1 << 31))
 }
 
+// validName is meta.ValidName for what becomes the name of a file.
+func validName(field, name string) error {
+	const most = 200 // bytes: file systems take 255
+	if len(name) > most {
+		return httpd.Bad("%s: %d bytes; want at most %d", field, len(name), most)
+	}
+	return meta.ValidName(field, name)
+}
+
 // parse takes the name of a profile apart; group is "" for everybody.
 func parse(name string) (kind, group string, err error) {
 	kind, group, found := strings.Cut(name, ":")
-	if kind != Enrollment && kind != Connection || found && meta.ValidName("group name", group) != nil {
+	if kind != Enrollment && kind != Connection || found && validName("group name", group) != nil {
 		return "", "", httpd.NotFound("Not Found: there is no such profile: want enrollment or connection, or that with :GROUP")
 	}
 	return kind, group, nil
@@ -159,8 +168,8 @@ func (a *api) create(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(a.Dir, kind, group), 0o700); err != nil {
-		return fmt.Errorf("profiles: %w", err)
+	if err := mkdir(filepath.Join(a.Dir, kind, group)); err != nil {
+		return err
 	}
 	a.audit(r, "profile make", name)
 	p, err := a.describe(name)
@@ -168,6 +177,18 @@ func (a *api) create(r *httpd.Request) error {
 		return err
 	}
 	return r.Envelope("Profile", p)
+}
+
+// mkdir makes the folder of a profile.
+func mkdir(dir string) error {
+	switch err := os.MkdirAll(dir, 0o700); {
+	case err == nil:
+		return nil
+	case absent(err):
+		return httpd.Conflict("group: there is a file %.80q in the profile", filepath.Base(dir))
+	default:
+		return fmt.Errorf("profiles: %w", err)
+	}
 }
 
 // change switches a profile on or off. To whom and when it is given is its name's to
@@ -247,7 +268,7 @@ func (a *api) remove(r *httpd.Request) error {
 // inside are the files right in a folder.
 func inside(dir string) ([]File, error) {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if absent(err) {
 		return nil, httpd.NotFound("Not Found: there is no such profile")
 	} else if err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
@@ -282,11 +303,14 @@ func (a *api) put(r *httpd.Request) (err error) {
 		return err
 	}
 	filename := string(r.QueryArgs().Peek("filename"))
-	if err := meta.ValidName("filename", filename); err != nil {
+	if err := validName("filename", filename); err != nil {
 		return httpd.Bad("%v", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("profiles: %w", err)
+	if err := mkdir(dir); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(filepath.Join(dir, filename)); err == nil && info.IsDir() {
+		return httpd.Conflict("filename: there is a folder %.80q in the profile", filename)
 	}
 	out, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"takd/http/httpd"
-	"takd/store/meta"
 )
 
 // maxPaths bounds how many files of a tool one call asks for.
@@ -68,7 +66,7 @@ func (a *api) connection(r *httpd.Request) error {
 // toolDir is the folder of the tool that the path names, or 404.
 func (a *api) toolDir(r *httpd.Request) (name, dir string, err error) {
 	name = r.Param("tool")
-	if meta.ValidName("tool", name) != nil {
+	if validName("tool", name) != nil {
 		return "", "", httpd.NotFound("Not Found: there is no such tool")
 	}
 	return name, filepath.Join(a.Dir, "tool", name), nil
@@ -95,11 +93,12 @@ func (a *api) toolFiles(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	root, err := folder(dir)
+	if err != nil {
+		return err
+	}
+	if root == nil {
 		return httpd.NotFound("Not Found: there is no such tool")
-	} else if err != nil {
-		return fmt.Errorf("profiles: %w", err)
 	}
 	p := &Package{name: name, roots: []*os.Root{root}}
 	var newest time.Time

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"takd/http/httpd"
-	"takd/store/meta"
 )
 
 // Directory is a folder that several profiles share: DATA/profiles/directories/PATH.
@@ -49,7 +48,7 @@ func shared(root *os.Root, folder string) []string {
 	if err != nil {
 		return nil
 	}
-	names := slices.DeleteFunc(strings.Split(string(text), "\n"), func(name string) bool { return meta.ValidName("directory", name) != nil })
+	names := slices.DeleteFunc(strings.Split(string(text), "\n"), func(name string) bool { return validName("directory", name) != nil })
 	return names[:min(len(names), maxShared)]
 }
 
@@ -60,7 +59,7 @@ func (a *api) allDirectories(r *httpd.Request) error {
 	}
 	names := []string{}
 	for _, e := range entries {
-		if e.IsDir() && meta.ValidName("directory", e.Name()) == nil {
+		if e.IsDir() && validName("directory", e.Name()) == nil {
 			names = append(names, e.Name())
 		}
 	}
@@ -107,7 +106,7 @@ func (a *api) setDirectories(r *httpd.Request) error {
 		return httpd.Bad("directories: %d; want at most %d", len(names), maxShared)
 	}
 	for _, n := range names {
-		if err := meta.ValidName("directories", n); err != nil {
+		if err := validName("directories", n); err != nil {
 			return httpd.Bad("%v", err)
 		}
 		if info, err := os.Lstat(filepath.Join(a.Dir, sharedDir, n)); err != nil || !info.IsDir() {

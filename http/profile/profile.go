@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"takd/http/httpd"
@@ -118,15 +119,31 @@ func open(base, sub, kind string, since time.Time, member func(group string) boo
 
 // open opens a folder that the package takes files from; nil where it is not there.
 func (p *Package) open(dir string) (*os.Root, error) {
-	root, err := os.OpenRoot(dir) // links that lead out of it are not followed
-	if errors.Is(err, fs.ErrNotExist) {
+	root, err := folder(dir)
+	if root != nil {
+		p.roots = append(p.roots, root)
+	}
+	return root, err
+}
+
+// folder opens a folder, whose links that lead out of it are not followed; nil where
+// there is none.
+func folder(dir string) (*os.Root, error) {
+	info, err := os.Stat(dir)
+	if absent(err) || err == nil && !info.IsDir() {
 		return nil, nil
 	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
-	p.roots = append(p.roots, root)
 	return root, nil
+}
+
+// absent says that there is no such folder: nothing, a file, or a name that no
+// file system takes.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG)
 }
 
 // finder looks for what is in a package.

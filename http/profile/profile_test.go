@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,7 +194,22 @@ func TestAdmin(t *testing.T) {
 	for _, name := range []string{"", "..", "a/b", ".x", "a%00b", strings.Repeat("x", 300)} {
 		s.Want(400, "boss", "PUT", path+"/connection/file?filename="+name, "x")
 	}
-	if len(s.audit) != 5 {
+	// What is a folder is no file, and the other way round.
+	s.Want(200, "boss", "PUT", path+"/connection/file?filename=README", "x")
+	s.Want(409, "boss", "POST", path+"/connection:README", "")
+	s.Want(409, "boss", "PUT", path+"/connection:README/file?filename=x", "x")
+	s.Want(404, "boss", "GET", path+"/connection:README/files", "")
+	s.Want(204, "boss", "GET", path+"/connection:README/missionpackage", "")
+	s.Want(200, "boss", "POST", path+"/connection:Green", "")
+	s.Want(409, "boss", "PUT", path+"/connection/file?filename=Green", "x")
+	long := url.PathEscape(strings.Repeat("\U0001f600", 64))
+	s.Want(400, "boss", "PUT", path+"/connection/file?filename="+long, "x")
+	s.Want(404, "boss", "POST", path+"/connection:"+long, "")
+	s.Want(204, "ann", "GET", path+"/tool/"+long, "")
+	s.file("tool/README", "x", 0)
+	s.Want(204, "ann", "GET", path+"/tool/README", "")
+	s.Want(404, "ann", "GET", path+"/tool/README/file?relativePath=x", "")
+	if len(s.audit) != 7 {
 		t.Errorf("audit: %q", s.audit)
 	}
 }
