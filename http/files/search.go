@@ -77,6 +77,15 @@ func orEmpty(list []string) []string {
 	return list
 }
 
+// textJSON answers with v as text/json, as the official server does here: node-tak
+// parses the answer to an upload itself, and has it as text only where it is not
+// application/json.
+func textJSON(r *httpd.Request, v any) error {
+	err := r.JSON(http.StatusOK, v)
+	r.SetContentType("text/json")
+	return err
+}
+
 // search is what ATAK lists data packages with. No envelope.
 func (a *api) search(r *httpd.Request) error {
 	files, err := a.find(r)
@@ -87,7 +96,7 @@ func (a *api) search(r *httpd.Request) error {
 	for i := range files {
 		results = append(results, metadataOf(&files[i]))
 	}
-	return r.JSON(http.StatusOK, struct {
+	return textJSON(r, struct {
 		ResultCount int        `json:"resultCount"`
 		Results     []metadata `json:"results"`
 	}{len(results), results})

@@ -61,7 +61,7 @@ func (a *api) upload(r *httpd.Request) error {
 		return err
 	}
 	m := metadataOf(&got)
-	return r.JSON(http.StatusOK, &uploaded{
+	return textJSON(r, &uploaded{
 		UID: m.UID, SubmissionDateTime: m.SubmissionDateTime, Keywords: m.Keywords, MIMEType: m.MIMEType, SubmissionUser: m.SubmissionUser,
 		PrimaryKey: m.PrimaryKey, Hash: m.Hash, CreatorUID: m.CreatorUID, Name: got.Name,
 	})

@@ -165,7 +165,8 @@ func (a *api) cotLatest(r *httpd.Request) error {
 		return err
 	}
 	if len(found) == 0 {
-		return httpd.NotFound("Not Found: there is no event of this uid")
+		r.Reply(http.StatusNotFound, "application/xml", nil) // node-tak takes any text for an event
+		return nil
 	}
 	r.Reply(http.StatusOK, "application/xml", append([]byte(xmlHead), found...))
 	return nil
