@@ -50,7 +50,7 @@ func TestHistoryForClients(t *testing.T) {
 
 	const latest, all = "/Marti/api/cot/xml/UID-alice", "/Marti/api/cot/xml/UID-alice/all"
 	for name, status := range map[string]int{"alice": 200, "bob": 200, "mallory": 200, "eve": 404} {
-		if got := certs[name].want(status, "GET", "https", latest, "", ""); status == 200 && (!wellFormed(got) || strings.Count(got, "<event ") != 1) {
+		if got := certs[name].want(status, "GET", "https", latest, "", ""); status == 200 && (!wellFormed(got) || strings.Count(got, "<event ") != 1) || status == 404 && got != "" { // node-tak takes any text for an event
 			t.Errorf("latest for %s: %s", name, got)
 		}
 	}

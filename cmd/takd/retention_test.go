@@ -103,7 +103,7 @@ func TestRetention(t *testing.T) {
 	has(200, "PUT", old+"/missionarchiveconfig", `{"timeToArchiveAfterNoActivityDays":10}`, `"removeFromArchiveAfterDays":1065`)
 	has(400, "PUT", old+"/missionarchiveconfig", `{"timeToArchiveAfterNoActivityDays":-10}`, "days")
 	has(200, "GET", old+"/missionarchive", "", `"data":"{\"missionArchiveStoreEntries\":[]}"`)
-	has(501, "POST", old+"/restoremission", "5", "missions")
+	has(404, "POST", old+"/restoremission", "5", "missions")
 	has(404, "PUT", old+"/resource/none/expiry/5", "", "no such file")
 	has(400, "PUT", old+"/resource/none/expiry/soon", "", "time")
 	has(200, "GET", "/api/admin/retention/partitions", "", `{"class":"cot","table":"cot","id":"`)

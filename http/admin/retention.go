@@ -27,8 +27,8 @@ func (a *api) retention() []httpd.Route {
 		httpd.Route{Method: "GET", Path: old + "/missionarchiveconfig", Summary: "When missions are archived; without effect until there are missions.", Handler: a.retained(a.missionArchiving)},
 		httpd.Route{Method: "PUT", Path: old + "/missionarchiveconfig", Summary: "Change that.", Handler: a.retained(a.setMissionArchiving)},
 		httpd.Route{Method: "GET", Path: old + "/missionarchive", Summary: "Archived missions: none.", Handler: missionArchive},
-		httpd.Route{Method: "POST", Path: old + "/restoremission", Summary: "Not available: there are no missions yet.", Handler: noMissions},
-		httpd.Route{Method: "PUT", Path: old + "/mission/{name}/expiry/{time}", Summary: "Not available: there are no missions yet.", Handler: noMissions},
+		httpd.Route{Method: "POST", Path: old + "/restoremission", Summary: "There are no missions yet: 404.", Handler: noMissions},
+		httpd.Route{Method: "PUT", Path: old + "/mission/{name}/expiry/{time}", Summary: "There are no missions yet: 404.", Handler: noMissions},
 		httpd.Route{Method: "PUT", Path: old + "/resource/{name}/expiry/{time}", Summary: "Have files with this hash or uid end at a time in Unix seconds; -1 is never.", Handler: a.resourceExpiry},
 		httpd.Route{Method: "GET", Path: "/api/admin/retention", Summary: "What is kept for how long, the next run and the last ones.", Handler: a.retained(a.showRetention)},
 		httpd.Route{Method: "PUT", Path: "/api/admin/retention", Summary: "Change policies (seconds by class, null for ever), the schedule, or how many bytes of the disk are kept free.", Handler: a.retained(a.changeRetention)},
@@ -166,7 +166,7 @@ func missionArchive(r *httpd.Request) error {
 }
 
 func noMissions(*httpd.Request) error {
-	return &httpd.Error{Status: http.StatusNotImplemented, Code: 7, Message: retain.Unavailable(retain.Missions)}
+	return httpd.NotFound("Not Found: %s", retain.Unavailable(retain.Missions))
 }
 
 func (a *api) resourceExpiry(r *httpd.Request) error {
@@ -174,7 +174,7 @@ func (a *api) resourceExpiry(r *httpd.Request) error {
 	if err != nil || at < blob.Never || at > 1<<40 {
 		return httpd.Bad("time %.40q: want Unix seconds, or -1 for never", r.Param("time"))
 	}
-	found, err := a.Blobs.Find(r, blob.Viewer{Admin: true}, blob.Query{HashOrUID: r.Param("name"), Limit: 10_000})
+	found, err := a.Blobs.Find(r.Context(), blob.Viewer{Admin: true}, blob.Query{HashOrUID: r.Param("name"), Limit: 10_000})
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (a *api) resourceExpiry(r *httpd.Request) error {
 	for i := range found {
 		ids = append(ids, found[i].ID)
 	}
-	if err := a.Blobs.Update(r, ids, blob.Change{Expires: &at}); err != nil {
+	if err := a.Blobs.Update(r.Context(), ids, blob.Change{Expires: &at}); err != nil {
 		return err
 	}
 	a.audit(r, "file expiry", fmt.Sprintf("%s at %d", r.Param("name"), at))
@@ -193,7 +193,7 @@ func (a *api) resourceExpiry(r *httpd.Request) error {
 }
 
 func (a *api) showRetention(r *httpd.Request, s *retain.Service) error {
-	o, err := s.Show(r)
+	o, err := s.Show(r.Context())
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,15 @@ import TAK, { APIAuthCertificate, APIAuthPassword } from '@tak-ps/node-tak';
 import TAKAPI from '@tak-ps/node-tak/lib/api';
 import { TAKItem_Certificate, TAKList_Certificate } from '@tak-ps/node-tak/lib/api/certificate';
 import { Contact } from '@tak-ps/node-tak/lib/api/contacts';
+import { Content, TAKList_Content } from '@tak-ps/node-tak/lib/api/files';
 import { TAKList_Group } from '@tak-ps/node-tak/lib/api/groups';
 import { TAKList_Iconsets } from '@tak-ps/node-tak/lib/api/iconsets';
 import { TAKList_Injector } from '@tak-ps/node-tak/lib/api/injectors';
+import { Package } from '@tak-ps/node-tak/lib/api/package';
 import { TAKList_Repeater } from '@tak-ps/node-tak/lib/api/repeater';
 import { TAKList_Subscription } from '@tak-ps/node-tak/lib/api/subscriptions';
+import { VideoConnection, VideoConnectionList } from '@tak-ps/node-tak/lib/api/video';
+import { createHash } from 'node:crypto';
 import { Type } from '@sinclair/typebox';
 
 const site = JSON.parse(process.env.TAKD);
@@ -180,6 +184,68 @@ await step('an export of tracks', async () => {
         return text.includes('<kml') && text.includes(site.callsign);
     });
 });
+
+// bytes are what a body holds.
+async function bytes(body) {
+    const parts = [];
+    for await (const part of body) parts.push(Buffer.from(part));
+    return Buffer.concat(parts);
+}
+
+const photo = Buffer.from('a photo');
+
+await step('a file goes up, is listed, comes down, and goes', async () => {
+    const made = fits(Content, await api.Files.upload({
+        name: 'photo one.jpg', contentLength: photo.length, keywords: ['a', 'b'], creatorUid: 'ANDROID-CloudTAK-' + user, latitude: '48.1', longitude: '11.5',
+    }, photo));
+    assert.equal(made.Hash, createHash('sha256').update(photo).digest('hex'));
+    assert.deepEqual([made.Name, made.MIMEType, made.Keywords, made.SubmissionUser], ['photo one.jpg', 'image/jpeg', ['a', 'b'], user]);
+    const { data } = fits(TAKList_Content, await api.Files.list());
+    assert.ok(data.some((f) => f.filename === 'photo one.jpg' && f.size === photo.length));
+    assert.ok((await bytes(await api.Files.download(made.Hash))).equals(photo));
+    assert.equal(JSON.parse(await api.Files.meta(made.Hash)).Hash, made.Hash);
+    assert.equal((await api.Files.count()).data, data.length);
+    await api.Files.delete(made.Hash);
+    assert.equal((await api.Files.count()).data, data.length - 1);
+    await admin.Files.adminDelete(made.Hash); // what is gone can be deleted again
+});
+
+await step('a data package goes up, and is on the list of packages', async () => {
+    const pack = Buffer.from('not even a zip');
+    const sum = createHash('sha256').update(pack).digest('hex');
+    const url = new URL(await api.Files.uploadPackage({ name: 'trip.zip', creatorUid: 'ANDROID-CloudTAK-' + user, hash: sum, keywords: ['k'], groups: ['Blue'] }, pack));
+    assert.equal(url.searchParams.get('hash'), sum);
+    const list = await api.Package.list({ name: 'trip', tool: 'public' });
+    assert.equal(list.resultCount, 1);
+    const one = fits(Package, list.results[0]);
+    assert.deepEqual([one.UID, one.Hash, one.Size, one.EXPIRATION], [sum, sum, String(pack.length), '-1']);
+    assert.ok((await bytes(await api.Files.download(sum))).equals(pack));
+    await assert.rejects(api.Files.uploadPackage({ name: 'x.zip', creatorUid: 'U', hash: sum, groups: ['Red'] }, pack), /may not send/);
+    await api.Files.delete(sum);
+});
+
+await step('videos', async () => {
+    const made = fits(VideoConnection, await api.Video.create({ groups: ['Blue'], active: true, alias: 'Drone', feeds: [{ active: true, alias: 'nose', url: 'rtsp://10.0.0.1:-1/live' }] }));
+    assert.equal(made.feeds[0].url, 'rtsp://10.0.0.1/live');
+    const changed = fits(VideoConnection, await api.Video.update({ ...made, alias: 'Drone 2' }));
+    assert.deepEqual([changed.uuid, changed.alias, changed.feeds[0].uuid], [made.uuid, 'Drone 2', made.feeds[0].uuid]);
+    const rtsp = fits(VideoConnectionList, await api.Video.list({ protocol: 'rtsp' }));
+    assert.deepEqual(rtsp.videoConnections.map((v) => v.uuid), [made.uuid]);
+    assert.deepEqual((await api.Video.list({ protocol: 'rtmp' })).videoConnections, []);
+    await api.Video.delete(made.uuid);
+    await assert.rejects(api.Video.get(made.uuid));
+});
+
+await step('events of a uid, the newest and all', async () => {
+    const one = await api.Query.singleFeat(site.other);
+    assert.deepEqual([one.id, one.properties.callsign], [site.other, site.callsign]);
+    const all = await api.Query.historyFeats(site.other, { secago: '3600' });
+    assert.ok(all.length > 0 && all.every((f) => f.id === site.other));
+    await assert.rejects(api.Query.single('nobody'));
+    assert.deepEqual(await api.Query.historyFeats('nobody'), []);
+});
+
+await step('a place that is reported', () => api.Locate.generate({ latitude: 48.1, longitude: 11.5, name: 'Lost', remarks: 'seen & gone' }));
 
 await step('icon sets', async () => fits(TAKList_Iconsets, await api.Iconsets.list()));
 

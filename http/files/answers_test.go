@@ -21,7 +21,11 @@ var (
 func (s *site) same(what string, got httpdtest.Answer, pattern *regexp.Regexp, want string) {
 	s.Helper()
 	text := randomUID.ReplaceAllString(pattern.ReplaceAllString(got.Body, `"TIME"`), `"RANDOM"`)
-	if got.Status != http.StatusOK || got.Header.Get("Content-Type") != "application/json" || text != want {
+	kind := "application/json"
+	if what == "search" || what == "upload" { // node-tak parses these itself
+		kind = "text/json"
+	}
+	if got.Status != http.StatusOK || got.Header.Get("Content-Type") != kind || text != want {
 		s.Errorf("%s: %d %s\n%s\nwant\n%s", what, got.Status, got.Header.Get("Content-Type"), text, want)
 	}
 }
@@ -56,7 +60,7 @@ func TestPackage(t *testing.T) {
 	s.same("search", s.Send("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=private", nil), paddedTime,
 		`{"resultCount":1,"results":[{"UID":"`+hash+`","Name":"trip","Hash":"`+hash+`","PrimaryKey":"1","SubmissionDateTime":"TIME","SubmissionUser":"ann",`+
 			`"CreatorUid":"UID-ann","Keywords":["missionpackage"],"MIMEType":"application/x-zip-compressed","Size":"16","EXPIRATION":"-1","Tool":"private"}]}`)
-	s.same("no result", s.Send("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=public", nil), paddedTime, `{"resultCount":0,"results":[]}`)
+	s.same("search", s.Send("bob", "GET", "/Marti/sync/search?keywords=missionpackage&tool=public", nil), paddedTime, `{"resultCount":0,"results":[]}`)
 	s.same("resources", s.Send("bob", "GET", "/Marti/api/sync/search?uid="+hash, nil), unpaddedTime,
 		`{"version":"3","type":"Resource","data":[{"filename":"trip.zip","keywords":["missionpackage"],"mimeType":"application/x-zip-compressed",`+
 			`"contentType":"application/x-zip-compressed","name":"trip.zip","submissionTime":"TIME","submitter":"ann","uid":"`+hash+`","creatorUid":"UID-ann",`+

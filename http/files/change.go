@@ -23,13 +23,13 @@ func (a *api) own(r *httpd.Request, hash string) ([]int64, error) {
 
 func (a *api) owned(r *httpd.Request, q blob.Query) ([]int64, error) {
 	q.Own = true
-	files, err := a.Store.Find(r, viewer(r), q)
+	files, err := a.Store.Find(r.Context(), viewer(r), q)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
 		q.Own = false
-		f, err := a.Store.First(r, viewer(r), q)
+		f, err := a.Store.First(r.Context(), viewer(r), q)
 		if err != nil {
 			return nil, refused(err)
 		}
@@ -47,7 +47,7 @@ func (a *api) change(r *httpd.Request, c blob.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Store.Update(r, ids, c); err != nil {
+	if err := a.Store.Update(r.Context(), ids, c); err != nil {
 		return refused(err)
 	}
 	r.SetStatusCode(http.StatusOK)
@@ -175,7 +175,7 @@ func (a *api) remove(r *httpd.Request, q blob.Query) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := a.Store.Delete(r, ids...); err != nil {
+	if err := a.Store.Delete(r.Context(), ids...); err != nil {
 		return 0, err
 	}
 	a.audit(r, "file delete", fmt.Sprintf("%s ids=%v", q.Hash, ids))

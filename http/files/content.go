@@ -38,7 +38,7 @@ func (a *api) byHash(r *httpd.Request) error {
 }
 
 func (a *api) serve(r *httpd.Request, q blob.Query, p params) error {
-	f, err := a.Store.First(r, viewer(r), q)
+	f, err := a.Store.First(r.Context(), viewer(r), q)
 	if err != nil {
 		return refused(err)
 	}

@@ -115,7 +115,7 @@ func (a *api) addFeeds(r *httpd.Request) error {
 
 func (a *api) deleteFeed(r *httpd.Request) error {
 	id := query(r).get("id", "uid", "uuid")
-	if err := a.Videos.Delete(r, videoViewer(r), id); err != nil {
+	if err := a.Videos.Delete(r.Context(), videoViewer(r), id); err != nil {
 		return refusedVideo(err)
 	}
 	a.audit(r, "video delete", id)

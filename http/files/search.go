@@ -77,6 +77,15 @@ func orEmpty(list []string) []string {
 	return list
 }
 
+// textJSON answers with v as text/json, as the official server does here: node-tak
+// parses the answer to an upload itself, and has it as text only where it is not
+// application/json.
+func textJSON(r *httpd.Request, v any) error {
+	err := r.JSON(http.StatusOK, v)
+	r.SetContentType("text/json")
+	return err
+}
+
 // search is what ATAK lists data packages with. No envelope.
 func (a *api) search(r *httpd.Request) error {
 	files, err := a.find(r)
@@ -87,7 +96,7 @@ func (a *api) search(r *httpd.Request) error {
 	for i := range files {
 		results = append(results, metadataOf(&files[i]))
 	}
-	return r.JSON(http.StatusOK, struct {
+	return textJSON(r, struct {
 		ResultCount int        `json:"resultCount"`
 		Results     []metadata `json:"results"`
 	}{len(results), results})
@@ -171,7 +180,7 @@ func (a *api) find(r *httpd.Request) ([]blob.File, error) {
 	if q.MaxAlt, err = p.number("maxaltitude"); err != nil {
 		return nil, err
 	}
-	return a.Store.Find(r, viewer(r), q)
+	return a.Store.Find(r.Context(), viewer(r), q)
 }
 
 func keys(list []string) ([]int64, error) {
@@ -235,7 +244,7 @@ func (a *api) one(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	f, err := a.Store.First(r, viewer(r), blob.Query{Hash: hash})
+	f, err := a.Store.First(r.Context(), viewer(r), blob.Query{Hash: hash})
 	if err != nil {
 		return refused(err)
 	}
@@ -256,7 +265,7 @@ func (a *api) filesMetadata(r *httpd.Request) error {
 	var files []blob.File
 	if p.get("mission") == "" {
 		var err error
-		if files, err = a.Store.Find(r, viewer(r), q); err != nil {
+		if files, err = a.Store.Find(r.Context(), viewer(r), q); err != nil {
 			return err
 		}
 	}
@@ -334,7 +343,7 @@ func (a *api) filesCount(r *httpd.Request) error {
 	n := 0
 	if p.get("mission") == "" {
 		var err error
-		if n, err = a.Store.Count(r, viewer(r), q); err != nil {
+		if n, err = a.Store.Count(r.Context(), viewer(r), q); err != nil {
 			return err
 		}
 	}

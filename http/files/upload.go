@@ -61,7 +61,7 @@ func (a *api) upload(r *httpd.Request) error {
 		return err
 	}
 	m := metadataOf(&got)
-	return r.JSON(http.StatusOK, &uploaded{
+	return textJSON(r, &uploaded{
 		UID: m.UID, SubmissionDateTime: m.SubmissionDateTime, Keywords: m.Keywords, MIMEType: m.MIMEType, SubmissionUser: m.SubmissionUser,
 		PrimaryKey: m.PrimaryKey, Hash: m.Hash, CreatorUID: m.CreatorUID, Name: got.Name,
 	})
@@ -103,7 +103,7 @@ func (a *api) missionQuery(r *httpd.Request) error {
 	if text == "" {
 		return httpd.Bad("hash: want the SHA-256 of a file")
 	}
-	files, err := a.Store.Find(r, viewer(r), blob.Query{HashOrUID: text})
+	files, err := a.Store.Find(r.Context(), viewer(r), blob.Query{HashOrUID: text})
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (a *api) take(r *httpd.Request, f blob.File, form bool) (blob.File, error) 
 	if f.UID == "" && !slices.Contains(f.Keywords, packageWord) {
 		f.UID = newUID()
 	}
-	f, err = u.Keep(r, f)
+	f, err = u.Keep(r.Context(), f)
 	if err != nil {
 		return f, refused(err)
 	}

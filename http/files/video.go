@@ -131,7 +131,7 @@ func (c *connection) complete() error {
 func videoViewer(r *httpd.Request) video.Viewer { return video.Viewer(viewer(r)) }
 
 func (a *api) visible(r *httpd.Request, uid string) ([]connection, error) {
-	rows, err := a.Videos.List(r, videoViewer(r), uid)
+	rows, err := a.Videos.List(r.Context(), videoViewer(r), uid)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (a *api) keep(r *httpd.Request, list []connection) error {
 		if err != nil {
 			return err
 		}
-		if err := a.Videos.Put(r, videoViewer(r), video.Connection{UID: list[i].UUID, Groups: groups, Body: string(body)}); err != nil {
+		if err := a.Videos.Put(r.Context(), videoViewer(r), video.Connection{UID: list[i].UUID, Groups: groups, Body: string(body)}); err != nil {
 			return refusedVideo(err)
 		}
 	}
@@ -225,7 +225,7 @@ func refusedVideo(err error) error {
 }
 
 func (a *api) deleteVideo(r *httpd.Request) error {
-	if err := a.Videos.Delete(r, videoViewer(r), r.Param("uid")); err != nil {
+	if err := a.Videos.Delete(r.Context(), videoViewer(r), r.Param("uid")); err != nil {
 		return refusedVideo(err)
 	}
 	a.audit(r, "video delete", r.Param("uid"))

@@ -65,7 +65,7 @@ func (a *api) ready(r *httpd.Request) (*history.Store, *history.Viewer, error) {
 		return a.History, nil, nil
 	}
 	v := &history.Viewer{User: r.Who.User, Groups: r.Who.Out}
-	u, err := a.Auth.User(r, r.Who.User)
+	u, err := a.Auth.User(r.Context(), r.Who.User)
 	switch {
 	case err == nil:
 		v.Since = u.Created
@@ -165,7 +165,8 @@ func (a *api) cotLatest(r *httpd.Request) error {
 		return err
 	}
 	if len(found) == 0 {
-		return httpd.NotFound("Not Found: there is no event of this uid")
+		r.Reply(http.StatusNotFound, "application/xml", nil) // node-tak takes any text for an event
+		return nil
 	}
 	r.Reply(http.StatusOK, "application/xml", append([]byte(xmlHead), found...))
 	return nil

@@ -46,8 +46,8 @@ const maxFile = 400 << 20
 
 const at = "/Marti/api/device/profile"
 
-func (a *api) admin() []httpd.Route {
-	routes := []httpd.Route{
+func (a *api) admin(more []httpd.Route) []httpd.Route {
+	routes := append([]httpd.Route{
 		{Method: "GET", Path: at, Summary: "Profiles: enrollment and connection, for everybody or (NAME:GROUP) for a group.", Handler: a.list},
 		{Method: "GET", Path: at + "/{name}", Summary: "A profile.", Handler: a.get},
 		{Method: "POST", Path: at + "/{name}", Summary: "Make a profile; name is enrollment or connection.", Query: []string{"group"}, Handler: a.create},
@@ -62,7 +62,7 @@ func (a *api) admin() []httpd.Route {
 		{Method: "DELETE", Path: at + "/{name}/file/{id}", Summary: "Delete a file of a profile.", Handler: a.removeFile},
 		{Method: "POST", Path: at + "/{name}/send", Summary: "Offer a profile to devices: the body is a JSON list of their uids.", MaxBody: 512 << 10, Handler: a.send},
 		{Method: "GET", Path: at + "/{name}/missionpackage", Role: httpd.User, Summary: "A profile as a data package, or 204; that of a group for its members and administrators.", Handler: a.pack},
-	}
+	}, more...)
 	for i := range routes {
 		routes[i].Tag, routes[i].Faces = "Profiles", httpd.Everyday
 		if routes[i].Role == 0 {
@@ -85,10 +85,19 @@ func number(name string) int32 {
 	return int32(h.Sum32() &^ (1 << 31))
 }
 
+// validName is meta.ValidName for what becomes the name of a file.
+func validName(field, name string) error {
+	const most = 200 // bytes: file systems take 255
+	if len(name) > most {
+		return httpd.Bad("%s: %d bytes; want at most %d", field, len(name), most)
+	}
+	return meta.ValidName(field, name)
+}
+
 // parse takes the name of a profile apart; group is "" for everybody.
 func parse(name string) (kind, group string, err error) {
 	kind, group, found := strings.Cut(name, ":")
-	if kind != Enrollment && kind != Connection || found && meta.ValidName("group name", group) != nil {
+	if kind != Enrollment && kind != Connection || found && validName("group name", group) != nil {
 		return "", "", httpd.NotFound("Not Found: there is no such profile: want enrollment or connection, or that with :GROUP")
 	}
 	return kind, group, nil
@@ -159,8 +168,8 @@ func (a *api) create(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(a.Dir, kind, group), 0o700); err != nil {
-		return fmt.Errorf("profiles: %w", err)
+	if err := mkdir(filepath.Join(a.Dir, kind, group)); err != nil {
+		return err
 	}
 	a.audit(r, "profile make", name)
 	p, err := a.describe(name)
@@ -168,6 +177,18 @@ func (a *api) create(r *httpd.Request) error {
 		return err
 	}
 	return r.Envelope("Profile", p)
+}
+
+// mkdir makes the folder of a profile.
+func mkdir(dir string) error {
+	switch err := os.MkdirAll(dir, 0o700); {
+	case err == nil:
+		return nil
+	case absent(err):
+		return httpd.Conflict("group: there is a file %.80q in the profile", filepath.Base(dir))
+	default:
+		return fmt.Errorf("profiles: %w", err)
+	}
 }
 
 // change switches a profile on or off. To whom and when it is given is its name's to
@@ -231,6 +252,11 @@ func (a *api) remove(r *httpd.Request) error {
 				return fmt.Errorf("profiles: %w", err)
 			}
 		}
+		for _, mark := range []string{inactiveMark, sharedMark} { // one that is made again begins anew
+			if err := os.Remove(filepath.Join(dir, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("profiles: %w", err)
+			}
+		}
 	} else if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
@@ -242,7 +268,7 @@ func (a *api) remove(r *httpd.Request) error {
 // inside are the files right in a folder.
 func inside(dir string) ([]File, error) {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if absent(err) {
 		return nil, httpd.NotFound("Not Found: there is no such profile")
 	} else if err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
@@ -277,11 +303,14 @@ func (a *api) put(r *httpd.Request) (err error) {
 		return err
 	}
 	filename := string(r.QueryArgs().Peek("filename"))
-	if err := meta.ValidName("filename", filename); err != nil {
+	if err := validName("filename", filename); err != nil {
 		return httpd.Bad("%v", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("profiles: %w", err)
+	if err := mkdir(dir); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(filepath.Join(dir, filename)); err == nil && info.IsDir() {
+		return httpd.Conflict("filename: there is a folder %.80q in the profile", filename)
 	}
 	out, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
@@ -329,8 +358,8 @@ func (a *api) download(r *httpd.Request) error {
 	if err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	p := &Package{root: root}
-	found, err := p.find(f.Name)
+	p := &Package{roots: []*os.Root{root}}
+	found, err := find(root, f.Name)
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
@@ -353,7 +382,7 @@ func (a *api) removeFile(r *httpd.Request) error {
 
 // pack is a profile as a device would get it.
 func (a *api) pack(r *httpd.Request) error {
-	name, dir, err := a.dir(r)
+	name, _, err := a.dir(r)
 	if err != nil {
 		return err
 	}
@@ -361,7 +390,7 @@ func (a *api) pack(r *httpd.Request) error {
 	if group != "" && r.Who.Role != httpd.Admin && !slices.Contains(r.Who.Out, group) && !slices.Contains(r.Who.In, group) {
 		return httpd.NotFound("Not Found: there is no such profile")
 	}
-	p, err := a.whole(name, dir)
+	p, err := a.whole(name)
 	if err != nil {
 		return err
 	}
@@ -369,9 +398,9 @@ func (a *api) pack(r *httpd.Request) error {
 }
 
 // whole are all files of a profile, without those of its groups.
-func (a *api) whole(name, dir string) (*Package, error) {
-	_, group, _ := strings.Cut(name, ":")
-	return open(dir, name, time.Time{}, func(string) bool { return group != "" })
+func (a *api) whole(name string) (*Package, error) {
+	kind, group, _ := strings.Cut(name, ":")
+	return open(a.Dir, filepath.Join(kind, group), name, time.Time{}, func(string) bool { return group != "" })
 }
 
 func attachment(name string) string {

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"takd/http/httpd"
-	"takd/store/meta"
 )
 
 // maxPaths bounds how many files of a tool one call asks for.
@@ -68,7 +66,7 @@ func (a *api) connection(r *httpd.Request) error {
 // toolDir is the folder of the tool that the path names, or 404.
 func (a *api) toolDir(r *httpd.Request) (name, dir string, err error) {
 	name = r.Param("tool")
-	if meta.ValidName("tool", name) != nil {
+	if validName("tool", name) != nil {
 		return "", "", httpd.NotFound("Not Found: there is no such tool")
 	}
 	return name, filepath.Join(a.Dir, "tool", name), nil
@@ -79,11 +77,11 @@ func (a *api) tool(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	name, dir, err := a.toolDir(r)
+	name, _, err := a.toolDir(r)
 	if err != nil {
 		return none(r) // ATAK asks for profiles of its tools; a 404 would be noise in its log
 	}
-	p, err := open(dir, name, from, func(string) bool { return true })
+	p, err := open(a.Dir, filepath.Join("tool", name), name, from, func(string) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -95,16 +93,17 @@ func (a *api) toolFiles(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return httpd.NotFound("Not Found: there is no such tool")
-	} else if err != nil {
-		return fmt.Errorf("profiles: %w", err)
+	root, err := folder(dir)
+	if err != nil {
+		return err
 	}
-	p := &Package{name: name, root: root}
+	if root == nil {
+		return httpd.NotFound("Not Found: there is no such tool")
+	}
+	p := &Package{name: name, roots: []*os.Root{root}}
 	var newest time.Time
 	for _, raw := range r.QueryArgs().PeekMulti("relativePath") {
-		f, err := p.find(string(raw))
+		f, err := find(root, string(raw))
 		if err == nil && len(p.files) >= maxPaths {
 			err = httpd.Bad("relativePath: want at most %d", maxPaths)
 		}
@@ -132,23 +131,23 @@ func (a *api) toolFiles(r *httpd.Request) error {
 }
 
 // find is the file of a tool at a relative path, which may begin with a slash.
-func (p *Package) find(relative string) (file, error) {
+func find(root *os.Root, relative string) (file, error) {
 	name := strings.TrimPrefix(relative, "/")
 	missing := httpd.NotFound("Not Found: relativePath: there is no such file")
 	if !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") || strings.Contains("/"+name, "/.") {
 		return file{}, missing
 	}
-	info, err := p.root.Stat(name)
+	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return file{}, missing
 	}
-	return file{path: name, name: name, info: info}, nil
+	return file{root: root, path: name, name: name, info: info}, nil
 }
 
 // single answers with the only file, as it is.
 func (p *Package) single(r *httpd.Request) error {
 	f := &p.files[0]
-	in, err := p.root.Open(f.path)
+	in, err := f.root.Open(f.path)
 	if err := errors.Join(err, p.Close()); err != nil {
 		return err
 	}

@@ -4,7 +4,8 @@
 // DATA/profiles/enrollment is for devices that have just enrolled, connection
 // for those that connect, tool/NAME for a tool that asks. In the first two a
 // file is for everybody, and a folder is for the group of its name; what is in
-// folders of folders belongs to that group, too. Nothing is cached: what is
+// folders of folders belongs to that group, too. directories/NAME is for the profiles
+// that name it. Nothing is cached: what is
 // changed there, by hand or by the API, holds from the next call on.
 package profile
 
@@ -24,6 +25,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"takd/http/httpd"
@@ -52,18 +54,19 @@ type api struct{ Deps }
 // Routes is the table of what there is to call.
 func Routes(d Deps) []httpd.Route {
 	a := &api{d}
-	return slices.Concat(a.devices(), a.admin())
+	return slices.Concat(a.devices(), a.admin(a.directoryRoutes()))
 }
 
 // Package is what one device gets.
 type Package struct {
-	root  *os.Root // nil where there are no files in a folder
-	name  string   // Connection
-	id    string   // of the manifest; "" is made of the files
+	roots []*os.Root // folders of the files
+	name  string     // Connection
+	id    string     // of the manifest; "" is made of the files
 	files []file
 }
 
 type file struct {
+	root *os.Root
 	path string // in root
 	name string // in the package
 	data []byte // instead of path
@@ -74,26 +77,123 @@ type file struct {
 // than since: then there are none. A device that missed one of them gets all.
 // Reply, Close or Empty ends the package.
 func Open(dir, kind string, who httpd.Principal, since time.Time) (*Package, error) {
-	return open(filepath.Join(dir, kind), kind, since, func(group string) bool {
+	return open(dir, kind, kind, since, func(group string) bool {
 		return slices.Contains(who.Out, group) || slices.Contains(who.In, group)
 	})
 }
 
-func open(dir, kind string, since time.Time, member func(group string) bool) (*Package, error) {
+func open(base, sub, kind string, since time.Time, member func(group string) bool) (*Package, error) {
 	p := &Package{name: kind}
 	if kind == Enrollment || kind == Connection {
 		p.name = strings.ToUpper(kind[:1]) + kind[1:]
 	}
-	root, err := os.OpenRoot(dir) // links that lead out of it are not followed
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
+	root, err := p.open(filepath.Join(base, sub))
+	if err != nil || root == nil {
+		return p, err
 	}
+	f := &finder{Package: p, since: since, fresh: since.IsZero()}
+	mute := inactive(root, ".")
+	if !mute {
+		f.name(root, ".")
+	}
+	err = f.walk(root, func(name string, d fs.DirEntry) error {
+		switch {
+		case d.IsDir() && !strings.Contains(name, "/") && (!member(name) || inactive(root, name)):
+			return fs.SkipDir // of a group that he is not in
+		case d.IsDir() && !strings.Contains(name, "/"):
+			f.name(root, name)
+		case mute && !strings.Contains(name, "/"):
+			return errSkip
+		}
+		return nil
+	})
+	if err == nil && len(f.shared) > 0 {
+		err = f.walkShared(filepath.Join(base, sharedDir))
+	}
+	if err != nil || !f.fresh || len(p.files) == 0 {
+		p.files = nil
+		return p, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// open opens a folder that the package takes files from; nil where it is not there.
+func (p *Package) open(dir string) (*os.Root, error) {
+	root, err := folder(dir)
+	if root != nil {
+		p.roots = append(p.roots, root)
+	}
+	return root, err
+}
+
+// folder opens a folder, whose links that lead out of it are not followed; nil where
+// there is none.
+func folder(dir string) (*os.Root, error) {
+	info, err := os.Stat(dir)
+	if absent(err) || err == nil && !info.IsDir() {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
-	p.root = root
-	fresh, total, mute := since.IsZero(), int64(0), inactive(root, ".")
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	return root, nil
+}
+
+// absent says that there is no such folder: nothing, a file, or a name that no
+// file system takes.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG)
+}
+
+// finder looks for what is in a package.
+type finder struct {
+	*Package
+
+	since  time.Time
+	fresh  bool // something is newer than since
+	total  int64
+	shared []string // folders that its profiles name
+}
+
+// name takes up the folders that the profile in a folder of root names. That it
+// names others since counts like a new file.
+func (f *finder) name(root *os.Root, folder string) {
+	for _, name := range shared(root, folder) {
+		if !slices.Contains(f.shared, name) {
+			f.shared = append(f.shared, name)
+		}
+	}
+	if info, err := root.Lstat(path.Join(folder, sharedMark)); err == nil {
+		f.fresh = f.fresh || info.ModTime().After(f.since)
+	}
+}
+
+// walkShared takes the files of the folders that profiles name.
+func (f *finder) walkShared(dir string) error {
+	all, err := f.open(dir)
+	if err != nil || all == nil {
+		return err
+	}
+	for _, name := range f.shared {
+		in, err := all.OpenRoot(name)
+		if err != nil {
+			continue // it was taken away, or is a link that leads out
+		}
+		f.roots = append(f.roots, in)
+		if err := f.walk(in, func(string, fs.DirEntry) error { return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errSkip leaves one file out.
+var errSkip = errors.New("skip")
+
+// walk takes the files below root that are not hidden and that want does not refuse.
+func (f *finder) walk(root *os.Root, want func(name string, d fs.DirEntry) error) error {
+	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil || name == ".":
 			return err
@@ -102,30 +202,23 @@ func open(dir, kind string, since time.Time, member func(group string) bool) (*P
 				return fs.SkipDir
 			}
 			return nil
-		case d.IsDir():
-			if !strings.Contains(name, "/") && (!member(name) || inactive(root, name)) {
-				return fs.SkipDir // of a group that he is not in
-			}
+		}
+		if err := want(name, d); errors.Is(err, errSkip) {
 			return nil
-		case mute && !strings.Contains(name, "/"):
-			return nil
+		} else if err != nil || d.IsDir() {
+			return err
 		}
 		info, err := root.Stat(name)
 		if err != nil || !info.Mode().IsRegular() {
 			return nil //nolint:nilerr // a link to nowhere, or gone a moment ago
 		}
-		if total += info.Size(); total > maxProfile {
-			return fmt.Errorf("profiles/%s: more than %d bytes for one device", kind, maxProfile)
+		if f.total += info.Size(); f.total > maxProfile {
+			return fmt.Errorf("profiles: %s: more than %d bytes for one device", f.Package.name, maxProfile)
 		}
-		fresh = fresh || info.ModTime().After(since)
-		p.files = append(p.files, file{path: name, name: fmt.Sprintf("file%d/%s", len(p.files), path.Base(name)), info: info})
+		f.fresh = f.fresh || info.ModTime().After(f.since)
+		f.files = append(f.files, file{root: root, path: name, name: fmt.Sprintf("file%d/%s", len(f.files), path.Base(name)), info: info})
 		return nil
 	})
-	if err != nil || !fresh || len(p.files) == 0 {
-		p.files = nil
-		return p, errors.Join(err, p.Close())
-	}
-	return p, nil
 }
 
 // inactiveMark is a file in the folder of a profile that is kept and given to nobody.
@@ -146,11 +239,11 @@ func (p *Package) Add(name string, data []byte) {
 
 // Close ends a package that is not replied with.
 func (p *Package) Close() error {
-	if p.root == nil {
-		return nil
+	var err error
+	for _, root := range p.roots {
+		err = errors.Join(err, root.Close())
 	}
-	err := p.root.Close()
-	p.root = nil
+	p.roots = nil
 	return err
 }
 
@@ -196,7 +289,7 @@ func (p *Package) add(z *zip.Writer, f *file) error {
 		}
 		return err
 	}
-	in, err := p.root.Open(f.path)
+	in, err := f.root.Open(f.path)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,7 +194,22 @@ func TestAdmin(t *testing.T) {
 	for _, name := range []string{"", "..", "a/b", ".x", "a%00b", strings.Repeat("x", 300)} {
 		s.Want(400, "boss", "PUT", path+"/connection/file?filename="+name, "x")
 	}
-	if len(s.audit) != 5 {
+	// What is a folder is no file, and the other way round.
+	s.Want(200, "boss", "PUT", path+"/connection/file?filename=README", "x")
+	s.Want(409, "boss", "POST", path+"/connection:README", "")
+	s.Want(409, "boss", "PUT", path+"/connection:README/file?filename=x", "x")
+	s.Want(404, "boss", "GET", path+"/connection:README/files", "")
+	s.Want(204, "boss", "GET", path+"/connection:README/missionpackage", "")
+	s.Want(200, "boss", "POST", path+"/connection:Green", "")
+	s.Want(409, "boss", "PUT", path+"/connection/file?filename=Green", "x")
+	long := url.PathEscape(strings.Repeat("\U0001f600", 64))
+	s.Want(400, "boss", "PUT", path+"/connection/file?filename="+long, "x")
+	s.Want(404, "boss", "POST", path+"/connection:"+long, "")
+	s.Want(204, "ann", "GET", path+"/tool/"+long, "")
+	s.file("tool/README", "x", 0)
+	s.Want(204, "ann", "GET", path+"/tool/README", "")
+	s.Want(404, "ann", "GET", path+"/tool/README/file?relativePath=x", "")
+	if len(s.audit) != 7 {
 		t.Errorf("audit: %q", s.audit)
 	}
 }
@@ -232,6 +248,82 @@ func TestInactiveProfile(t *testing.T) {
 		s.Want(400, "boss", "PUT", path+"/connection", body)
 	}
 	if got := strings.Join(s.audit, ", "); got != "boss profile off connection, boss profile off connection:Blue, boss profile on connection" {
+		t.Errorf("audit: %s", got)
+	}
+}
+
+// Folders that several profiles share go out with those that name them, and no name
+// leads out of profiles/directories.
+func TestDirectories(t *testing.T) {
+	s := newSite(t)
+	const path = "/Marti/api/device/profile"
+	data := func(path, want string) {
+		t.Helper()
+		if got := s.Want(200, "boss", "GET", path, "").Body; !strings.Contains(got, `"data":`+want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	gets := func(user, query, want string) {
+		t.Helper()
+		got := ""
+		if a := s.Do(user, "GET", path+"/connection"+query, ""); a.Status != 204 {
+			names, _ := s.names(a.Body)
+			got = strings.Join(names, " ")
+		}
+		if got != want {
+			t.Errorf("%s gets %q, want %q", user, got, want)
+		}
+	}
+	data(path+"/directories", "[]")
+	s.file("directories/maps/deep/topo.xml", "m", 48*time.Hour)
+	s.file("directories/prefs/a.pref", "p", 48*time.Hour)
+	s.file("directories/other/secret", "x", 0)
+	s.file("connection/all.pref", "a", 48*time.Hour)
+	s.file("connection/Blue/blue.pref", "b", 48*time.Hour)
+	s.file("secret/s", "x", 0)
+	if err := os.Symlink(filepath.Join(s.dir, "profiles/secret"), filepath.Join(s.dir, "profiles/directories/link")); err != nil {
+		t.Fatal(err)
+	}
+	data(path+"/directories", `["maps","other","prefs"]`)
+	data(path+"/connection/directories", "[]")
+	gets("ann", "", "all.pref=a blue.pref=b")
+	s.Want(200, "boss", "PUT", path+"/connection:Blue/directories/prefs,maps,maps", "")
+	s.Want(200, "boss", "PUT", path+"/connection/directories/prefs", "")
+	if got := s.Want(200, "boss", "GET", path+"/connection:Blue/directories", "").Body; !strings.Contains(got, `"type":"ProfileDirectory"`) || !strings.Contains(got, `"path":"maps"`) {
+		t.Errorf("directories: %s", got)
+	}
+	gets("ann", "?syncSecago=600", "a.pref=p all.pref=a blue.pref=b topo.xml=m") // once, although two name it; that they do is new
+	gets("red", "", "a.pref=p all.pref=a")
+	names, _ := s.names(s.Want(200, "ann", "GET", path+"/connection:Blue/missionpackage", "").Body)
+	if got := strings.Join(names, " "); got != "a.pref=p blue.pref=b topo.xml=m" {
+		t.Errorf("package: %s", got)
+	}
+	s.Want(200, "boss", "PUT", path+"/connection:Blue", `{"active":false}`)
+	gets("ann", "", "a.pref=p all.pref=a")
+	s.Want(200, "boss", "PUT", path+"/connection:Blue", `{"active":true}`)
+
+	for _, bad := range []string{"none", "maps,", ".hidden", "%20maps", "link", "secret", "maps%0Aother", strings.Repeat("x", 300), strings.Repeat("maps,", 50) + "none"} {
+		s.Want(400, "boss", "PUT", path+"/connection/directories/"+bad, "")
+	}
+	for _, bad := range []string{"..", "%2e%2e", "..%2fsecret", "maps%00", "maps%5c.."} {
+		s.Want(400, "boss", "PUT", path+"/connection/directories/"+bad, "")
+	}
+	s.Want(404, "boss", "PUT", path+"/enrollment/directories/maps", "")
+	s.Want(404, "boss", "GET", path+"/other/directories", "")
+	for _, call := range []string{"GET /directories", "GET /connection/directories", "PUT /connection/directories/other", "DELETE /connection/directories"} {
+		verb, tail, _ := strings.Cut(call, " ")
+		s.Want(403, "ann", verb, path+tail, "")
+		s.Want(401, "", verb, path+tail, "")
+	}
+	// What an operator wrote there by hand leads out as little.
+	s.file("connection/.directories", "../secret\n..\n/etc\nlink\nprefs\n", time.Hour)
+	gets("red", "", "a.pref=p all.pref=a")
+	s.Want(200, "boss", "DELETE", path+"/connection:Blue/directories", "")
+	s.Want(200, "boss", "DELETE", path+"/connection", "")
+	gets("ann", "", "blue.pref=b")
+	s.Want(200, "boss", "POST", path+"/connection", "")
+	data(path+"/connection/directories", "[]")
+	if got := strings.Join(s.audit[:2], ", "); got != "boss profile directories connection:Blue maps,prefs, boss profile directories connection prefs" {
 		t.Errorf("audit: %s", got)
 	}
 }

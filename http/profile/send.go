@@ -28,7 +28,7 @@ const offerLife = 24 * time.Hour
 // send offers a profile to devices, by their uids, as one phone offers a package to
 // another: each fetches it when its user agrees.
 func (a *api) send(r *httpd.Request) error {
-	name, dir, err := a.dir(r)
+	name, _, err := a.dir(r)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (a *api) send(r *httpd.Request) error {
 		return httpd.Bad("body: want 1 to %d uids of 1 to %d bytes", maxReceivers, maxUID)
 	}
 	sum, size := sha256.New(), new(counter)
-	p, err := a.whole(name, dir)
+	p, err := a.whole(name)
 	if err != nil {
 		return err
 	}

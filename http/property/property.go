@@ -48,7 +48,7 @@ func noChecklists(r *httpd.Request) error {
 }
 
 func (a *api) uids(r *httpd.Request) error {
-	all, err := a.Store.UIDs(r)
+	all, err := a.Store.UIDs(r.Context())
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (a *api) uids(r *httpd.Request) error {
 }
 
 func (a *api) all(r *httpd.Request) error {
-	all, err := a.Store.Of(r, r.Param("uid"), "")
+	all, err := a.Store.Of(r.Context(), r.Param("uid"), "")
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (a *api) all(r *httpd.Request) error {
 
 func (a *api) one(r *httpd.Request) error {
 	key := r.Param("key")
-	all, err := a.Store.Of(r, r.Param("uid"), key)
+	all, err := a.Store.Of(r.Context(), r.Param("uid"), key)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (a *api) put(r *httpd.Request) error {
 	case len(body) != 2 || key == "" || value == "":
 		return httpd.Bad(`body: want {"KEY":"VALUE"}`)
 	}
-	if err := a.Store.Add(r, r.Param("uid"), key, value); errors.Is(err, property.ErrInvalid) {
+	if err := a.Store.Add(r.Context(), r.Param("uid"), key, value); errors.Is(err, property.ErrInvalid) {
 		return httpd.Bad("%v", err)
 	} else if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (a *api) put(r *httpd.Request) error {
 }
 
 func (a *api) remove(r *httpd.Request) error {
-	if err := a.Store.Delete(r, r.Param("uid"), r.Param("key")); err != nil {
+	if err := a.Store.Delete(r.Context(), r.Param("uid"), r.Param("key")); err != nil {
 		return err
 	}
 	r.SetStatusCode(http.StatusOK)
@@ -104,7 +104,7 @@ func (a *api) remove(r *httpd.Request) error {
 }
 
 func (a *api) next(r *httpd.Request) error {
-	n, err := a.Store.Next(r, r.Param("key"))
+	n, err := a.Store.Next(r.Context(), r.Param("key"))
 	if errors.Is(err, property.ErrInvalid) {
 		return httpd.Bad("%v", err)
 	} else if err != nil {

@@ -78,11 +78,21 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 	}
 	sqlDB.SetMaxOpenConns(4)
 	sqlDB.SetMaxIdleConns(4)
-	db := &DB{DB: bun.NewDB(sqlDB, sqlitedialect.New()), path: abs, log: log}
+	db := &DB{DB: bun.NewDB(sqlDB, dialect{sqlitedialect.New()}), path: abs, log: log}
 	if err := db.migrate(ctx, migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", abs, err), db.Close())
 	}
 	return db, nil
+}
+
+// dialect writes texts that clients send. bun refuses a NUL and writes U+FFFD for
+// what is no UTF-8; a NUL becomes that, too: it is in nothing that is kept, and who
+// looks for it finds nothing, rather than an error.
+type dialect struct{ *sqlitedialect.Dialect }
+
+// AppendString implements schema.Dialect.
+func (d dialect) AppendString(b []byte, s string) []byte {
+	return d.Dialect.AppendString(b, strings.ReplaceAll(s, "\x00", "\ufffd"))
 }
 
 // busyTimeout is how long one writer waits for another.

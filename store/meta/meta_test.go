@@ -271,6 +271,21 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// Any text can be looked for and kept, and is a text.
+func TestHostileTexts(t *testing.T) {
+	db := openTest(t, filepath.Join(t.TempDir(), "meta.db"))
+	for _, text := range []string{"a\x00b", "\x00", "\xff\xfe", `\x00`, "' OR 1=1 --", "?0 ?TableName", "\u2028"} {
+		n, err := db.NewSelect().Model((*User)(nil)).Where("name = ?", text).Count(t.Context())
+		if err != nil || n != 0 {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+		row := AuditEntry{ID: text, Action: text}
+		if _, err := db.NewInsert().Model(&row).Exec(t.Context()); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestValidName(t *testing.T) {
 	tests := map[string]struct {
 		name string

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// apiRow is one row of the table, as the running server describes it.
+type apiRow struct {
+	verb, path  string
+	face        string
+	inPath, ask []string // names of parameters
+	hash        string   // of a file that is there
+}
+
+// table is every row that is neither a WebSocket nor the page, nor a second name.
+func (b *browser) table() []apiRow {
+	b.Helper()
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Tags        []string
+			Description string
+			Parameters  []struct{ Name, In string }
+		}
+	}
+	if err := json.Unmarshal([]byte(b.want(200, "GET", "https", "/openapi.json", "", "")), &doc); err != nil {
+		b.Fatal(err)
+	}
+	var rows []apiRow
+	for path, verbs := range doc.Paths {
+		for verb, about := range verbs {
+			if slices.Contains(about.Tags, "Page") || slices.Contains([]string{"/takproto/1", "/api/v1/live", "/api/v1/replay", "/Marti/latestKML"}, path) {
+				continue
+			}
+			r := apiRow{verb: strings.ToUpper(verb), path: path, face: "https"}
+			if !strings.Contains(about.Description, "8443") {
+				r.face = "enroll"
+			}
+			for _, p := range about.Parameters {
+				if p.In == "path" {
+					r.inPath = append(r.inPath, p.Name)
+				} else {
+					r.ask = append(r.ask, p.Name)
+				}
+			}
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(x, y apiRow) int { return cmp.Or(strings.Compare(y.verb, x.verb), strings.Compare(x.path, y.path)) }) // DELETE comes last
+	return rows
+}
+
+// What no client should say, for a parameter.
+var oddValues = []string{
+	"", "0", "-1", "-9223372036854775809", "99999999999999999999", "9223372036854775807", "2147483648", "1e999", "NaN", "-Inf", "1,2,3", "true", "null",
+	"' OR 1=1 --", `" UNION SELECT 1 FROM users; DROP TABLE users`, "%", "_", "*", "{}", "[]", "x y", "ä\u202e", "<script>", "../../etc/passwd", `..\..\x`, "\x00", "abc\x00def", "\xff\xfe",
+	"2026-13-45T99:99:99Z", "9999-12-31T23:59:59.999Z", "0000-00-00T00:00:00Z", strings.Repeat("x", 300), strings.Repeat("\U0001f600", 64), strings.Repeat("9", 300), strings.Repeat(",", 2000),
+}
+
+// And for a body.
+func oddBodies() []string {
+	bodies := []string{
+		"", "null", "true", "0", "-1", "1e999", "99999999999999999999", `"x"`, "[]", "[null]", "[[]]", "[1]", `[""]`, "{}", `{"":""}`, `{"a":`, "\x00", "\xff\xfe", "\"\xff\"",
+		"public", "a=b&c=d", "%", "<", "<x/>", "<events><event/></events>", "<videoConnections><feed/></videoConnections>",
+		`<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><videoConnections><feed><alias>&b;</alias></feed></videoConnections>`,
+		strings.Repeat("[", 20_000), strings.Repeat(`{"a":`, 20_000), strings.Repeat("<a>", 20_000), "PK\x03\x04", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+	}
+	fields := strings.Fields(`uid uuid name url key value username password groupList groupListIN groupListOUT groupname usersInGroupList usernameExpression startN endN
+		toInject videoConnections feeds alias active groups applyOnConnect applyOnEnrollment role disabled user group expires uses schedule policies keys text to room
+		users action days maximum minFree cron free set body latitude longitude`)
+	for i, v := range []string{"1", `"\u0000"`, "[null]", "null", "-1", "1e300", "true", `""`, `"x"`, "[]", "{}", "[{}]", "[1]", `["",""]`, `{"a":{}}`} {
+		all := make([]string, 0, len(fields))
+		for _, f := range fields {
+			all = append(all, fmt.Sprintf("%q:%s", f, v))
+		}
+		bodies = append(bodies, "{"+strings.Join(all, ",")+"}", "["+"{"+strings.Join(all, ",")+"}]")
+		if i == 0 {
+			for _, f := range fields { // each alone, too
+				bodies = append(bodies, fmt.Sprintf("{%q:%s}", f, v))
+			}
+		}
+	}
+	return bodies
+}
+
+// insides are words of an answer that tell of the server's inside.
+var insides = regexp.MustCompile(`(?i)goroutine |\.go:\d|sqlite|no such (table|column)|syntax error at|constraint failed|runtime error|DB::Exception|bun:|panic`)
+
+// Whatever a client says, in any parameter or body of any route, it is answered: with
+// success or with what is wrong, never with a failure of the server, nor with its inside.
+func TestHostileCalls(t *testing.T) {
+	t.Parallel()
+	w := record(t)
+	w.takd("user", "add", "ann", "--group", "Blue", "--password-file", w.secretFile("ann's password"))
+	root, ann := w.root(), w.browser(w.certificate("ann"))
+	var token struct {
+		Text string `json:"access_token"`
+	}
+	if err := json.Unmarshal([]byte(ann.want(200, "POST", "enroll", "/oauth/token", "", "grant_type=password&username=ann&password=ann%27s+password")), &token); err != nil {
+		t.Fatal(err)
+	}
+	rows := root.table()
+	if len(rows) < 150 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	bodies := oddBodies()
+	_, address := ann.upload("photo", []byte("photo"))
+	_, hash, _ := strings.Cut(address, "hash=")
+	root.want(200, "POST", "https", "/Marti/api/device/profile/connection", "", "")
+	root.want(200, "POST", "https", "/Marti/api/injectors/cot/uid", "", `{"uid":"x","toInject":"<x/>"}`)
+	ann.want(200, "PUT", "https", "/Marti/api/properties/x", "", `{"x":"x"}`)
+	ann.want(200, "POST", "https", "/Marti/api/maplayers", "", `{"uid":"x","name":"x","url":"x"}`)
+	ann.want(200, "POST", "https", "/Marti/api/video", "", `{"videoConnections":[{"uuid":"x","alias":"x","feeds":[{"url":"rtsp://x/y"}]}]}`)
+	say := func(b *browser, r *apiRow, path, body string) int {
+		auth := ""
+		if r.face == "enroll" {
+			auth = token.Text
+		}
+		status, text := b.call(r.verb, r.face, path, auth, body)
+		switch {
+		case status >= 500 && !(strings.HasPrefix(path, "/Marti/api/certadmin/cert/") && strings.Contains(text, `"code":6`)): // of an unknown certificate; CloudTAK wants it so
+			t.Errorf("%s %.300s with %.100q: %d %.300s", r.verb, path, body, status, text)
+		case status >= 400 && (insides.MatchString(text) || strings.Contains(text, w.data)):
+			t.Errorf("%s %.300s with %.100q tells too much: %d %.300s", r.verb, path, body, status, text)
+		}
+		return status
+	}
+	work := make(chan apiRow)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for r := range work {
+				for _, b := range []*browser{root, ann} {
+					if say(b, &r, r.with(""), "") == 403 {
+						continue // it is not for him: no more is looked at
+					}
+					r.each(func(path string) { say(b, &r, path, "") })
+					if r.verb == "GET" || r.verb == "DELETE" {
+						continue
+					}
+					for _, body := range bodies {
+						say(b, &r, r.with(""), body)
+					}
+				}
+			}
+		})
+	}
+	for _, r := range rows {
+		r.hash = hash
+		work <- r
+	}
+	close(work)
+	wg.Wait()
+	root.want(200, "GET", "https", "/Marti/api/version", "", "")
+	if log := w.log.String(); strings.Contains(log, "panic") {
+		t.Error("a handler panicked")
+	}
+}
+
+// with puts one value in every place of the path; "" is one that may be there.
+func (r apiRow) with(value string) string {
+	path := r.path
+	for _, name := range r.inPath {
+		v := value
+		if v == "" {
+			v = cmp.Or(map[string]string{"name": "connection", "hash": r.hash, "n": "1", "direction": "IN"}[name], "x")
+		}
+		path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(v))
+	}
+	return path
+}
+
+// each calls f with odd values in the path and in the query, one parameter at a time,
+// all together, and twice.
+func (r apiRow) each(f func(path string)) {
+	f(r.with(""))
+	for i, v := range oddValues {
+		if len(r.inPath) > 0 && v != "" {
+			f(r.with(v))
+		}
+		all := url.Values{}
+		for _, name := range r.ask {
+			all.Add(name, v)
+			f(r.with("") + "?" + url.Values{name: {v}}.Encode())
+			if i%8 == 2 {
+				f(r.with("") + "?" + url.Values{name: {"1", v}}.Encode())
+			}
+		}
+		if len(all) > 1 {
+			f(r.with("") + "?" + all.Encode())
+		}
+	}
+	if len(r.ask) > 0 {
+		f(r.with("") + "?" + r.ask[0] + "=%zz&" + r.ask[0] + "&=&&;" + strings.Repeat("&"+r.ask[0]+"=1", 500))
+	}
+}
