@@ -108,53 +108,34 @@ func (p *drawnPage) take(t *testing.T, h *Hub, now time.Time) {
 	}
 }
 
-// BenchmarkLook is one look of a page at 10,000 tracks that have all moved: what is
-// gathered and encoded, without the moves themselves and without the socket.
-func BenchmarkLook(b *testing.B) {
-	const n = 10_000
-	h := NewHub(nil, nil)
-	uids := make([][]byte, n)
-	for i := range uids {
-		uids[i] = fmt.Append(nil, "T-", i)
-	}
-	groups := []string{"Blue", "Green"}
-	move := func() {
-		for i := range uids {
-			h.Move(&Event{UID: uids[i], Type: []byte("a-f-G"), User: "ann", Groups: groups, Lat: 50, Lon: float64(i) / 100, Received: time.Now().UnixMilli(), Life: time.Minute})
-		}
-	}
-	s := &session{picture: &picture{user: "ann", out: groups}}
-	move()
-	h.look(s, false, time.Now())
-	b.ReportAllocs()
-	for b.Loop() {
-		b.StopTimer()
-		move()
-		b.StartTimer()
-		if !h.look(s, false, time.Now()) {
-			b.Fatal("nothing moved")
-		}
+// moveAll moves n tracks of Blue.
+func moveAll(h *Hub, n int) {
+	now := time.Now().UnixMilli()
+	for i := range n {
+		h.Move(&Event{UID: fmt.Append(nil, "T-", i), Type: []byte("a-f-G"), User: fmt.Sprint(i % 8), Groups: blue, Lat: 50, Lon: float64(i) / 1000, Received: now, Life: time.Minute})
 	}
 }
 
+var blue = []string{"Blue"}
+
+// BenchmarkLook is one look of a page at 10,000 tracks that have all moved: what is
+// gathered and encoded, without the moves themselves and without the socket.
+func BenchmarkLook(b *testing.B) { benchmarkLook(b, 10_000, 10_000) }
+
 // BenchmarkLookAtFew is one look at 100,000 tracks of which 100 have moved.
-func BenchmarkLookAtFew(b *testing.B) {
-	const n, few = 100_000, 100
+func BenchmarkLookAtFew(b *testing.B) { benchmarkLook(b, 100_000, 100) }
+
+func benchmarkLook(b *testing.B, n, moving int) {
+	b.Helper()
 	h := NewHub(nil, nil)
-	groups := []string{"Blue"}
-	move := func(to int) {
-		for i := range to {
-			h.Move(&Event{UID: fmt.Append(nil, "T-", i), Type: []byte("a-f-G"), User: fmt.Sprint(i % 8), Groups: groups, Lat: 50, Lon: float64(i) / 1000, Received: time.Now().UnixMilli(), Life: time.Minute})
-		}
-	}
-	s := &session{picture: &picture{user: "ann", out: groups}}
-	move(n)
+	s := &session{picture: &picture{user: "ann", out: blue}}
+	moveAll(h, n)
 	for h.look(s, false, time.Now()) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
-		move(few)
+		moveAll(h, moving)
 		b.StartTimer()
 		if !h.look(s, false, time.Now()) {
 			b.Fatal("nothing moved")
