@@ -105,9 +105,10 @@ func (t *track) encode() []byte {
 		User     string `json:"user,omitempty"`
 		Battery  string `json:"batt,omitempty"`
 		Alarm    string `json:"alarm,omitempty"`
+		Icon     string `json:"icon,omitempty"`
 
 		Shape json.RawMessage `json:"shape,omitempty"`
-	}{t.uid, t.callsign, t.typ, symbol(t.typ, t.team, t.role), t.team, t.role, t.how, t.user, t.battery, t.alarm, t.shape})
+	}{t.uid, t.callsign, t.typ, symbol(t.typ, t.team, t.role), t.team, t.role, t.how, t.user, t.battery, t.alarm, t.icon, t.shape})
 	if err != nil {
 		return nil // texts do not fail
 	}

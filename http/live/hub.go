@@ -36,6 +36,8 @@ const (
 type Event struct {
 	UID, Callsign, Type, How, Team, Role, Battery, Alarm []byte
 
+	Icon []byte // iconset path of an image that this server has; nil: it has its type's symbol
+
 	User   string
 	Groups []string // that it was sent into, sorted; not changed after the call
 
@@ -73,7 +75,7 @@ type spot struct {
 
 // track is the newest of one uid, but for its spot.
 type track struct {
-	uid, user, callsign, typ, how, team, role, battery, alarm string
+	uid, user, callsign, typ, how, team, role, battery, alarm, icon string
 
 	groups []string
 	shape  []byte // JSON; nil: it is a point
@@ -317,7 +319,7 @@ func (h *Hub) WriteMetrics(w io.Writer) {
 
 func (t *track) differs(e *Event) bool {
 	return !(same(t.callsign, e.Callsign) && same(t.typ, e.Type) && same(t.how, e.How) && same(t.team, e.Team) &&
-		same(t.role, e.Role) && same(t.battery, e.Battery) && same(t.alarm, e.Alarm))
+		same(t.role, e.Role) && same(t.battery, e.Battery) && same(t.alarm, e.Alarm) && same(t.icon, e.Icon))
 }
 
 func same(s string, b []byte) bool { return s == string(b) }
@@ -325,6 +327,7 @@ func same(s string, b []byte) bool { return s == string(b) }
 func (t *track) name(e *Event) {
 	t.callsign, t.typ, t.how = clip(e.Callsign), clip(e.Type), clip(e.How)
 	t.team, t.role, t.battery, t.alarm = clip(e.Team), clip(e.Role), clip(e.Battery), clip(e.Alarm)
+	t.icon = clip(e.Icon)
 	t.meta = t.encode()
 }
 
