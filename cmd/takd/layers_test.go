@@ -34,6 +34,12 @@ func TestLayersInChromium(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.browser(w.certificate("root")).want(200, "POST", "https", "/Marti/api/iconset", "", iconSet(t))
+	for _, name := range []string{"magenta 1", "huge", "text"} {
+		if _, err := io.WriteString(alice.conn, marker("ICON-"+name, "Icon "+name, "takd-test/Shapes/"+name+".png", time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	site := map[string]string{"enroll": w.site("enroll"), "password": "a good password", "tiles": filepath.Join(dir, "world-test.pmtiles"), "vector": filepath.Join(dir, "vector-test.pmtiles")}
 	for name, f := range map[string]tilestest.File{"tiles": {MaxZoom: 3}, "vector": {MaxZoom: 1, Type: 1, Tile: func(int, int, int) []byte { return vectorTile }}} {

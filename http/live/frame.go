@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -47,27 +48,25 @@ type move struct {
 }
 
 func appendMoves(dst []byte, rows []move) []byte {
-	le := binary.LittleEndian
-	for i := range rows {
-		dst = le.AppendUint32(dst, rows[i].tid)
+	le, n, at := binary.LittleEndian, len(rows), len(dst)
+	dst = slices.Grow(dst, n*rowLen)[:at+n*rowLen]
+	rest := dst[at:]
+	column := func(width int) []byte {
+		c := rest[:n*width]
+		rest = rest[n*width:]
+		return c
 	}
+	tid, lon, lat := column(4), column(4), column(4)
+	course, speed, alt, age := column(2), column(2), column(2), column(2)
 	for i := range rows {
-		dst = le.AppendUint32(dst, uint32(rows[i].lon))
-	}
-	for i := range rows {
-		dst = le.AppendUint32(dst, uint32(rows[i].lat))
-	}
-	for i := range rows {
-		dst = le.AppendUint16(dst, rows[i].course)
-	}
-	for i := range rows {
-		dst = le.AppendUint16(dst, rows[i].speed)
-	}
-	for i := range rows {
-		dst = le.AppendUint16(dst, uint16(rows[i].alt))
-	}
-	for i := range rows {
-		dst = le.AppendUint16(dst, rows[i].age)
+		r := &rows[i]
+		le.PutUint32(tid[4*i:], r.tid)
+		le.PutUint32(lon[4*i:], uint32(r.lon))
+		le.PutUint32(lat[4*i:], uint32(r.lat))
+		le.PutUint16(course[2*i:], r.course)
+		le.PutUint16(speed[2*i:], r.speed)
+		le.PutUint16(alt[2*i:], uint16(r.alt))
+		le.PutUint16(age[2*i:], r.age)
 	}
 	return dst
 }
@@ -106,9 +105,10 @@ func (t *track) encode() []byte {
 		User     string `json:"user,omitempty"`
 		Battery  string `json:"batt,omitempty"`
 		Alarm    string `json:"alarm,omitempty"`
+		Icon     string `json:"icon,omitempty"`
 
 		Shape json.RawMessage `json:"shape,omitempty"`
-	}{t.uid, t.callsign, t.typ, symbol(t.typ, t.team, t.role), t.team, t.role, t.how, t.user, t.battery, t.alarm, t.shape})
+	}{t.uid, t.callsign, t.typ, symbol(t.typ, t.team, t.role), t.team, t.role, t.how, t.user, t.battery, t.alarm, t.icon, t.shape})
 	if err != nil {
 		return nil // texts do not fail
 	}

@@ -36,6 +36,8 @@ const (
 type Event struct {
 	UID, Callsign, Type, How, Team, Role, Battery, Alarm []byte
 
+	Icon []byte // iconset path of an image that this server has; nil: it has its type's symbol
+
 	User   string
 	Groups []string // that it was sent into, sorted; not changed after the call
 
@@ -59,24 +61,31 @@ type Access interface {
 	Record(ctx context.Context, user, action, detail string) error
 }
 
-// track is the newest of one uid.
-type track struct {
-	uid, user, callsign, typ, how, team, role, battery, alarm string
-
-	groups []string
-	aud    uint64 // another number whenever groups are others
-	born   uint64 // another number for each track that has this place; 0: none has
+// spot is what looks read of a track at each move: one line of the processor's cache.
+type spot struct {
+	born         uint64 // another number for each track that has this place; 0: none has
+	aud          uint64 // another number whenever its groups are others
+	moved, named uint64 // clock of the hub at the last change of place, and of meta
+	at, until    int64  // Unix milliseconds
 
 	lat, lon      int32 // 1e-7 degrees
 	alt           int16 // metres
 	course, speed uint16
-	at, until     int64 // Unix milliseconds
-
-	moved, named uint64 // clock of the hub at the last change of place, and of meta
-	shape        []byte // JSON; nil: it is a point
-	drawn        string // the user whose shape it is
-	meta         []byte // JSON of what seldom changes, without its braces; immutable
 }
+
+// track is the newest of one uid, but for its spot.
+type track struct {
+	uid, user, callsign, typ, how, team, role, battery, alarm, icon string
+
+	groups []string
+	shape  []byte // JSON; nil: it is a point
+	drawn  string // the user whose shape it is
+	meta   []byte // JSON of what seldom changes, without its braces; immutable
+}
+
+// block is how many places share a clock: looks pass by blocks in which nothing
+// has happened.
+const block = 64
 
 // Hub keeps the tracks and knows the sessions.
 type Hub struct {
@@ -88,6 +97,8 @@ type Hub struct {
 	mu     sync.RWMutex
 	clock  uint64
 	tracks []track
+	spots  []spot   // of the tracks, by the same places
+	blocks []uint64 // clock at the last change in each block of places
 	free   []int32
 	byUID  map[string][]int32
 	ofUser map[string]int
@@ -98,6 +109,8 @@ type Hub struct {
 	pages  sync.Mutex
 	open   map[*session]struct{}
 	parked map[string]*parked
+
+	rows sync.Pool // of *[]move
 
 	full, refused, frames, sent, resumed atomic.Uint64
 }
@@ -129,14 +142,14 @@ func (h *Hub) Move(e *Event) {
 			return
 		}
 	}
-	t := &h.tracks[i]
-	h.clock++
-	t.moved = h.clock
-	t.lat, t.lon = int32(math.Round(e.Lat*1e7)), int32(math.Round(e.Lon*1e7))
-	t.alt, t.course, t.speed = meters(e.HAE), centi(e.Course), deci(e.Speed)
-	t.at, t.until = e.Received, e.Received+min(max(e.Life, minLife), maxLife).Milliseconds()
+	t, k := &h.tracks[i], &h.spots[i]
+	h.touch(i)
+	k.moved = h.clock
+	k.lat, k.lon = int32(math.Round(e.Lat*1e7)), int32(math.Round(e.Lon*1e7))
+	k.alt, k.course, k.speed = meters(e.HAE), centi(e.Course), deci(e.Speed)
+	k.at, k.until = e.Received, e.Received+min(max(e.Life, minLife), maxLife).Milliseconds()
 	if !slices.Equal(t.groups, e.Groups) {
-		t.groups, t.aud, t.named = e.Groups, h.clock, h.clock
+		t.groups, k.aud, k.named = e.Groups, h.clock, h.clock
 	}
 	if t.user != e.User {
 		h.leave(t.user)
@@ -150,8 +163,14 @@ func (h *Hub) Move(e *Event) {
 	}
 	if t.meta == nil || t.differs(e) {
 		t.name(e)
-		t.named = h.clock
+		k.named = h.clock
 	}
+}
+
+// touch moves the clock, because of the track at i.
+func (h *Hub) touch(i int32) {
+	h.clock++
+	h.blocks[i/block] = h.clock
 }
 
 // find returns the place of the track that e continues, or -1.
@@ -180,12 +199,15 @@ func (h *Hub) add(e *Event) int32 {
 		h.free = h.free[:n-1]
 	case len(h.tracks) < h.most:
 		i = int32(len(h.tracks))
-		h.tracks = append(h.tracks, track{})
+		h.tracks, h.spots = append(h.tracks, track{}), append(h.spots, spot{})
+		if i%block == 0 {
+			h.blocks = append(h.blocks, 0)
+		}
 	default:
 		return -1
 	}
-	h.clock++
-	h.tracks[i] = track{uid: string(e.UID), user: e.User, born: h.clock}
+	h.touch(i)
+	h.tracks[i], h.spots[i] = track{uid: string(e.UID), user: e.User}, spot{born: h.clock}
 	uid := h.tracks[i].uid
 	h.byUID[uid] = append(h.byUID[uid], i)
 	h.ofUser[e.User]++
@@ -209,7 +231,8 @@ func (h *Hub) drop(i int32) {
 	}
 	h.leave(t.user)
 	h.erase(t)
-	*t = track{}
+	h.touch(i)
+	*t, h.spots[i] = track{}, spot{}
 	h.free = append(h.free, i)
 }
 
@@ -228,8 +251,9 @@ func (h *Hub) Gone(uid []byte, groups, still []string) {
 		case len(left) == 0:
 			h.drop(i)
 		default:
-			h.clock++
-			t.groups, t.aud, t.named = left, h.clock, h.clock
+			h.touch(i)
+			t.groups = left
+			h.spots[i].aud, h.spots[i].named = h.clock, h.clock
 		}
 		changed = true
 	}
@@ -243,8 +267,8 @@ func (h *Hub) Gone(uid []byte, groups, still []string) {
 func (h *Hub) Sweep(now time.Time) {
 	ms, changed := now.UnixMilli(), false
 	h.mu.Lock()
-	for i := range h.tracks {
-		if t := &h.tracks[i]; t.born != 0 && t.until <= ms {
+	for i := range h.spots {
+		if k := &h.spots[i]; k.born != 0 && k.until <= ms {
 			h.drop(int32(i))
 			changed = true
 		}
@@ -295,7 +319,7 @@ func (h *Hub) WriteMetrics(w io.Writer) {
 
 func (t *track) differs(e *Event) bool {
 	return !(same(t.callsign, e.Callsign) && same(t.typ, e.Type) && same(t.how, e.How) && same(t.team, e.Team) &&
-		same(t.role, e.Role) && same(t.battery, e.Battery) && same(t.alarm, e.Alarm))
+		same(t.role, e.Role) && same(t.battery, e.Battery) && same(t.alarm, e.Alarm) && same(t.icon, e.Icon))
 }
 
 func same(s string, b []byte) bool { return s == string(b) }
@@ -303,6 +327,7 @@ func same(s string, b []byte) bool { return s == string(b) }
 func (t *track) name(e *Event) {
 	t.callsign, t.typ, t.how = clip(e.Callsign), clip(e.Type), clip(e.How)
 	t.team, t.role, t.battery, t.alarm = clip(e.Team), clip(e.Role), clip(e.Battery), clip(e.Alarm)
+	t.icon = clip(e.Icon)
 	t.meta = t.encode()
 }
 

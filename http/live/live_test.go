@@ -249,8 +249,8 @@ func TestHubIsBounded(t *testing.T) {
 	hostile := at("<script>\x00\xff", 1, "Blue")
 	hostile.Callsign, hostile.Course, hostile.Speed, hostile.HAE = bytes.Repeat([]byte{'"'}, 1000), -1, 1e300, math.Inf(-1)
 	h.Move(hostile)
-	i := slices.IndexFunc(h.tracks, func(t track) bool { return t.born != 0 })
-	if tr := h.tracks[i]; len(tr.callsign) != maxText || tr.course != unknown || tr.speed != unknown || tr.alt != unknownAlt || bytes.Contains(tr.meta, []byte("<script>")) {
+	i := slices.IndexFunc(h.spots, func(k spot) bool { return k.born != 0 })
+	if tr, k := h.tracks[i], h.spots[i]; len(tr.callsign) != maxText || k.course != unknown || k.speed != unknown || k.alt != unknownAlt || bytes.Contains(tr.meta, []byte("<script>")) {
 		t.Errorf("%+v", tr)
 	}
 }

@@ -23,6 +23,8 @@ const (
 	pastPage    = 8192             // events that are read at once
 	pastPiece   = 10 * time.Minute // of time that is read at once
 	pastBefore  = 10 * time.Minute // how long before its start the first picture looks back
+	pastLasting = 24 * time.Hour   // and how long for drawings, routes and markers
+	pastBytes   = 8 << 20          // of shapes that are read at once
 	pastTime    = 30 * time.Second // for one reading
 	pastTurn    = 500 * time.Millisecond
 )
@@ -44,6 +46,7 @@ type PastQuery struct {
 	Box          []float64 // west, south, east, north in degrees; nil: everywhere
 	Limit        int
 	Latest       bool // of each uid only the newest; in any order
+	Lasting      bool // only what is sent once and holds for long: drawings, routes, markers
 }
 
 // PastEvent is one event, and when it was received. Gone is the uid that it took
@@ -301,18 +304,30 @@ func (p *replay) tick() {
 func (p *replay) seek(ctx context.Context, to time.Time) error {
 	p.h.Sweep(time.Unix(math.MaxInt32*1000, 0)) // nothing is on the map
 	p.at, p.page, p.cursor, p.had, p.ended = to, nil, to, 0, false
-	q := p.query(to.Add(-pastBefore), to)
-	q.Latest, q.Limit = true, maxReplayed
+	if err := p.outset(ctx, to, pastBefore, false); err != nil {
+		return err
+	}
+	if err := p.show(); err != nil { // before what takes longer to find
+		return err
+	}
+	if err := p.outset(ctx, to, pastLasting, true); err != nil {
+		return err
+	}
+	p.wall = time.Now()
+	return p.say(clock{map[bool]string{true: "paused", false: "playing"}[p.paused], p.at, p.rate})
+}
+
+// outset puts on the map what was there at a moment, as far as it was sent since
+// then; lasting has it look for drawings, routes and markers alone.
+func (p *replay) outset(ctx context.Context, to time.Time, back time.Duration, lasting bool) error {
+	q := p.query(to.Add(-back), to)
+	q.Latest, q.Lasting, q.Limit = true, lasting, maxReplayed
 	err := p.ask(ctx, q, func(e *PastEvent) error {
 		p.put(e)
 		return nil
 	})
 	p.h.Sweep(to)
-	p.wall = time.Now()
-	if err != nil {
-		return err
-	}
-	return p.say(clock{map[bool]string{true: "paused", false: "playing"}[p.paused], p.at, p.rate})
+	return err
 }
 
 func (p *replay) query(since, until time.Time) PastQuery {
@@ -352,6 +367,8 @@ func (p *replay) advance(ctx context.Context) error {
 	return nil
 }
 
+var errEnough = errors.New("enough for now")
+
 // fetch reads the next page. One that is full goes on at the moment of its last
 // event, of which it may have cut off some.
 func (p *replay) fetch(ctx context.Context) error {
@@ -361,22 +378,30 @@ func (p *replay) fetch(ctx context.Context) error {
 	}
 	q := p.query(p.cursor, until)
 	q.Limit = pastPage + p.had
-	n, same, last := 0, 0, p.cursor
+	n, same, last, size := 0, 0, p.cursor, 0
 	page := make([]PastEvent, 0, 256)
 	err := p.ask(ctx, q, func(e *PastEvent) error {
 		if !e.At.Equal(last) {
 			last, same = e.At, 0
 		}
 		same++
-		if n++; n > p.had {
-			page = append(page, *e)
+		if n++; n <= p.had {
+			return nil
+		}
+		page = append(page, *e)
+		if size += e.Shape.Size(); size > pastBytes {
+			return errEnough
 		}
 		return nil
 	})
+	full := errors.Is(err, errEnough)
+	if full {
+		err = nil
+	}
 	switch {
 	case err != nil:
 		return err
-	case n < q.Limit:
+	case n < q.Limit && !full:
 		p.cursor, p.had = until, 0
 	case same > 8*pastPage: // nobody's map needs more of one moment
 		p.cursor, p.had = last.Add(time.Millisecond), 0

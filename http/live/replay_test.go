@@ -201,7 +201,7 @@ func TestReplayIsGivenUp(t *testing.T) {
 	past := &memory{hang: make(chan struct{}), ended: make(chan struct{}, 1)}
 	s := newSiteOf(t, past)
 	ann := s.replay("ann", 1)
-	for end := time.Now().Add(patience); past.questions() < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); past.questions() < 3 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	_ = ann.c.Close()

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -10,7 +11,8 @@ import (
 const (
 	maxRows   = 1 << 16 // of one MOVE: the rest comes with the next
 	metaBatch = 500
-	outside   = 5 // tracks outside the view are sent with every fifth look
+	outside   = 5       // tracks outside the view are sent with every fifth look
+	keepBuf   = 1 << 16 // bytes that a picture keeps for its frames, though they got small
 )
 
 // seen is what a page has of the track in one place of the hub.
@@ -47,7 +49,9 @@ type picture struct {
 	seq  uint32
 	last [][]byte // messages of seq, for a page that did not get them
 	text []bool   // which of them are text
+	buf  []byte   // of those that are not
 
+	done  uint64 // clock of the hub up to which nothing was left out
 	looks int
 }
 
@@ -65,39 +69,72 @@ type session struct {
 }
 
 // look gathers, into p.last, what the page does not have, and reports whether
-// there is anything. all has it forget what it knew of groups.
+// there is anything. all has it forget what it knew of groups. The messages of the
+// look before are overwritten: the page has answered them.
 func (h *Hub) look(s *session, all bool, now time.Time) bool {
 	p := s.picture
 	p.looks++
-	p.last, p.text = p.last[:0:0], p.text[:0:0]
-	ms := now.UnixMilli()
-	wide := s.view == nil || p.looks%outside == 0
-	var gone []uint32
-	var moves []move
-	var meta [][]byte
-
+	clear(p.last) // metas go
+	p.last, p.text = p.last[:0], p.text[:0]
+	g, _ := h.rows.Get().(*[]move)
+	if g == nil {
+		g = new([]move)
+	}
+	l := gathering{wide: s.view == nil || p.looks%outside == 0, all: all, ms: now.UnixMilli(), moves: (*g)[:0]}
 	h.mu.RLock()
-	if n := len(h.tracks) - len(p.seen); n > 0 {
+	if n := len(h.spots) - len(p.seen); n > 0 {
 		p.seen = append(p.seen, make([]seen, n)...)
 	}
-	for i := range h.tracks {
-		t, k := &h.tracks[i], &p.seen[i]
-		if k.born != t.born || k.aud != t.aud || all {
-			visible := t.born != 0 && slices.ContainsFunc(t.groups, func(g string) bool { return slices.Contains(s.out, g) })
+	for b, clock := range h.blocks {
+		if clock > p.done || all {
+			h.gather(s, &l, b*block, min((b+1)*block, len(h.spots)))
+		}
+	}
+	if !l.left {
+		p.done = h.clock
+	}
+	h.mu.RUnlock()
+	news := len(l.gone)+len(l.moves) > 0
+	if news {
+		h.compose(p, &l)
+	}
+	*g = l.moves
+	h.rows.Put(g)
+	return news
+}
+
+// gathering is one look under way.
+type gathering struct {
+	wide, all bool
+	left      bool // something was left for the next look
+	ms        int64
+	gone      []uint32
+	meta      [][]byte
+	moves     []move
+}
+
+// gather looks at the places from..to.
+func (h *Hub) gather(s *session, l *gathering, from, to int) {
+	p := s.picture
+	for i := from; i < to; i++ {
+		t, k := &h.spots[i], &p.seen[i]
+		if k.born != t.born || k.aud != t.aud || l.all {
+			visible := t.born != 0 && slices.ContainsFunc(h.tracks[i].groups, func(g string) bool { return slices.Contains(s.out, g) })
 			if k.tid != 0 && (k.born != t.born || !visible) {
-				gone = append(gone, k.tid)
+				l.gone = append(l.gone, k.tid)
 				p.free = append(p.free, k.tid)
 				*k = seen{}
 			}
 			k.born, k.aud, k.visible = t.born, t.aud, visible
-			if all {
+			if l.all {
 				k.named = 0
 			}
 		}
-		if !k.visible || k.moved == t.moved && k.named == t.named && k.tid != 0 || len(moves) == maxRows {
+		if !k.visible || k.moved == t.moved && k.named == t.named && k.tid != 0 {
 			continue
 		}
-		if k.tid != 0 && k.named == t.named && !wide && !s.view.holds(t.lon, t.lat) {
+		if len(l.moves) == maxRows || k.tid != 0 && k.named == t.named && !l.wide && !s.view.holds(t.lon, t.lat) {
+			l.left = true
 			continue
 		}
 		if k.tid == 0 {
@@ -105,33 +142,36 @@ func (h *Hub) look(s *session, all bool, now time.Time) bool {
 			k.named = 0
 		}
 		if k.named != t.named {
-			meta = append(meta, t.asMeta(k.tid, s.out))
+			l.meta = append(l.meta, h.tracks[i].asMeta(k.tid, s.out))
 			k.named = t.named
 		}
 		k.moved = t.moved
-		age := uint16(min(max(0, (ms-t.at)/1000), unknown-1))
-		moves = append(moves, move{k.tid, t.lon, t.lat, t.course, t.speed, age, t.alt})
+		age := uint16(min(max(0, (l.ms-t.at)/1000), unknown-1))
+		l.moves = append(l.moves, move{k.tid, t.lon, t.lat, t.course, t.speed, age, t.alt})
 	}
-	h.mu.RUnlock()
-	if len(gone)+len(moves) == 0 {
-		return false
-	}
-	h.compose(p, gone, meta, moves, ms)
-	return true
 }
 
 // compose makes the messages of one look: what is gone, what is new, what moved.
 // A tid that was given back may be another's at once, so this is their order.
-func (h *Hub) compose(p *picture, gone []uint32, meta [][]byte, moves []move, ms int64) {
+func (h *Hub) compose(p *picture, l *gathering) {
 	p.seq++
-	if len(gone) > 0 {
-		b := appendHeader(make([]byte, 0, headerLen+4*len(gone)), kindGone, 0, p.seq, ms, len(gone), h.epoch)
-		for _, tid := range gone {
-			b = append(b, byte(tid), byte(tid>>8), byte(tid>>16), byte(tid>>24))
+	size := headerLen + rowLen*len(l.moves)
+	if len(l.gone) > 0 {
+		size += headerLen + 4*len(l.gone)
+	}
+	if cap(p.buf) < size || cap(p.buf) > max(8*size, keepBuf) {
+		p.buf = make([]byte, 0, size)
+	}
+	b := p.buf[:0]
+	if len(l.gone) > 0 {
+		b = appendHeader(b, kindGone, 0, p.seq, l.ms, len(l.gone), h.epoch)
+		for _, tid := range l.gone {
+			b = binary.LittleEndian.AppendUint32(b, tid)
 		}
 		p.add(b, false)
+		b = b[len(b):]
 	}
-	for len(meta) > 0 {
+	for meta := l.meta; len(meta) > 0; {
 		b, n := []byte(`{"t":"meta","list":[`), 0
 		for ; n < min(len(meta), metaBatch) && len(b) < metaBytes; n++ {
 			if n > 0 {
@@ -142,7 +182,7 @@ func (h *Hub) compose(p *picture, gone []uint32, meta [][]byte, moves []move, ms
 		p.add(append(b, "]}"...), true)
 		meta = meta[n:]
 	}
-	p.add(appendMoves(appendHeader(make([]byte, 0, headerLen+rowLen*len(moves)), kindMove, flagLast, p.seq, ms, len(moves), h.epoch), moves), false)
+	p.add(appendMoves(appendHeader(b, kindMove, flagLast, p.seq, l.ms, len(l.moves), h.epoch), l.moves), false)
 }
 
 func (p *picture) add(b []byte, text bool) { p.last, p.text = append(p.last, b), append(p.text, text) }

@@ -23,6 +23,14 @@ type Shape struct {
 	Points []string    `json:"points,omitempty"` // names of a route's points, "" for those without
 }
 
+// Size is about how many bytes of memory the shape takes.
+func (s *Shape) Size() int {
+	if s == nil {
+		return 0
+	}
+	return 128 + 4*len(s.At) + 32*len(s.Points)
+}
+
 // encode is the shape as JSON; nil where there is none.
 func (s *Shape) encode() []byte {
 	if s == nil || s.Kind != "circle" && len(s.At) < 4 || len(s.At) > 2*MaxPoints {

@@ -40,7 +40,7 @@ type Query struct {
 	Box      *Box
 	Viewer   *Viewer // nil: an operator, who sees everything
 	Newest   bool    // newest first
-	Lean     bool    // what a map shows: not the events, but for those that delete, nor start, errors, sender and the like
+	Lean     bool    // what a map shows: the events only of those that delete, draw or have an icon, and no start, errors, sender and the like
 	Limit    int     // 0: all
 }
 
@@ -156,7 +156,7 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	}
 	sql := one(fetched, "")
 	if q.Lean { // the largest columns are read for few rows, not for all
-		sql = "(" + one(lean+"'' AS no_shape, '' AS no_event", " AND NOT "+deletion) + ") UNION ALL (" + one(fetched, " AND "+deletion) + ")"
+		sql = "(" + one(lean+"'' AS no_shape, '' AS no_event", " AND NOT "+whole) + ") UNION ALL (" + one(fetched, " AND "+whole) + ")"
 		args = append(slices.Clone(args), args...)
 	}
 	sql = "SELECT * FROM (" + sql + ") ORDER BY server_time DESC, uid LIMIT 1 BY uid"
@@ -166,9 +166,12 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	return s.read(ctx, table, sql, args, fn)
 }
 
-// deletion is the condition of events that delete others: what they delete is in
-// the event alone.
-const deletion = "startsWith(type, 't-x-d-d')"
+// whole is the condition of events that a map needs as they are: what they delete or
+// draw, and often the icon of what somebody has placed, is in the event alone.
+const whole = "(startsWith(type, 't-x-d-d') OR startsWith(type, 'u-d-') OR startsWith(type, 'b-m-') OR startsWith(how, 'h-'))"
+
+// iconic is the condition of other events with an icon; who asks it reads the events.
+const iconic = "position(if(shape = '', event, shape), '<usericon') > 0"
 
 // asked checks what is asked for, and returns where it is to be looked for.
 func (s *Store) asked(ctx context.Context, q Query) (table, where string, args []any, err error) {
@@ -188,7 +191,7 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 	}
 	columns := fetched
 	if q.Lean {
-		columns = lean + "if(" + deletion + ", shape, ''), if(" + deletion + ", event, '')"
+		columns = lean + "if(" + whole + " OR " + iconic + ", shape, ''), if(" + whole + " OR " + iconic + ", event, '')"
 	}
 	sql := "SELECT " + columns + " FROM " + table + " WHERE " + where + order
 	if q.Limit > 0 {

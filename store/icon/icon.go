@@ -272,16 +272,20 @@ func (s *Store) Set(uid string) (Set, error) {
 	return set, nil
 }
 
-// Icon is the image at an iconset path, UID/FOLDER/NAME, and its MIME type.
-func (s *Store) Icon(iconsetPath string) (image []byte, mime string, err error) {
+// Has tells whether there is an image at an iconset path, UID/FOLDER/NAME.
+func (s *Store) Has(iconsetPath string) bool {
 	uid, name, _ := strings.Cut(iconsetPath, "/")
 	set, err := s.Set(uid)
-	if err != nil {
-		return nil, "", err
-	}
-	if _, ok := slices.BinarySearch(set.Icons, name); !ok {
+	_, ok := slices.BinarySearch(set.Icons, name)
+	return err == nil && ok
+}
+
+// Icon is the image at an iconset path, UID/FOLDER/NAME, and its MIME type.
+func (s *Store) Icon(iconsetPath string) (image []byte, mime string, err error) {
+	if !s.Has(iconsetPath) {
 		return nil, "", ErrNotFound
 	}
+	uid, name, _ := strings.Cut(iconsetPath, "/")
 	z, err := zip.OpenReader(s.file(uid))
 	if err != nil {
 		return nil, "", fmt.Errorf("icon set: %w", err)

@@ -61,6 +61,24 @@ export async function look(page, name) {
   faults.push(...found.map((f) => `${name}: ${f}`));
 }
 
+/** How many pixels of a page have the colour of the tests' icon. */
+export async function magenta(page) {
+  const picture = (await page.screenshot()).toString('base64');
+  return page.evaluate(async (b64) => {
+    const img = new Image();
+    img.src = 'data:image/png;base64,' + b64;
+    await img.decode();
+    const c = document.createElement('canvas');
+    [c.width, c.height] = [img.width, img.height];
+    const g = c.getContext('2d', { willReadFrequently: true });
+    g.drawImage(img, 0, 0);
+    const { data } = g.getImageData(0, 0, img.width, img.height);
+    let n = 0;
+    for (let i = 0; i < data.length; i += 4) if (data[i] > 250 && data[i + 1] < 5 && data[i + 2] > 250) n++;
+    return n;
+  }, picture);
+}
+
 let steps = 0;
 const began = Date.now();
 

@@ -1,5 +1,5 @@
 // A real browser: base maps and what is shown on the map.
-import { end, look, open, shot, site, step, until } from './kit.mjs';
+import { end, look, magenta, open, shot, site, step, until } from './kit.mjs';
 
 const login = async (page, user) => {
   await page.fill('input[name=username]', user);
@@ -77,6 +77,15 @@ await step('it is kept', async () => {
   await until('no labels', async () => (await root.getAttribute('.paper', 'data-labels')) === '0');
   await root.check('.layers input[name=labels]');
 });
+await step('icons of a set; where one cannot be used, the symbol', async () => {
+  await root.click('.layers summary'); // closed
+  await root.locator('.rows .row', { hasText: 'Icon huge' }).waitFor();
+  await root.locator('.rows .row', { hasText: 'Icon magenta' }).click();
+  await until('the image', async () => (await magenta(root)) > 500);
+  await shot(root, 'icons');
+  await root.click('.details header button');
+  await root.click('.layers summary');
+});
 const shapes = async (page) => Number(await page.getAttribute('.paper', 'data-shapes'));
 await step('drawings and routes', async () => {
   await root.click('.layers summary'); // closed
@@ -139,6 +148,7 @@ await step('another user has it, and may not change it', async () => {
   await ann.check('.layers input[value="world-test.pmtiles"]');
   if (await ann.$('input[name=tiles], .layers button.danger')) throw new Error('a user may change base maps');
   await until('tiles on the simple map', async () => (await tiled(ann)) > 150);
+  await until('icons on the simple map', async () => (await magenta(ann)) > 500);
   await until('drawings on the simple map', async () => (await shapes(ann)) === 3);
   await shot(ann, 'base-canvas');
   await ann.check('.layers input[value="vector-test.pmtiles"]');

@@ -1,6 +1,6 @@
 // A real browser looks at what was: replays on the map.
 import { readFile } from 'node:fs/promises';
-import { end, look, open, shot, site, step, until } from './kit.mjs';
+import { end, look, magenta, open, shot, site, step, until } from './kit.mjs';
 
 const now = Date.parse(site.now);
 const minute = 60_000;
@@ -48,6 +48,25 @@ await step('the slider seeks', async () => {
   await shows(ann, 'PAST-2', false);
   await shows(ann, 'PAST-1');
   if (/SECRET|CS-alice/.test(await list(ann))) throw new Error(await list(ann));
+});
+await step('drawings, routes and icons come and go at their times', async () => {
+  const shapes = async () => Number(await ann.getAttribute('.paper', 'data-shapes'));
+  await shows(ann, 'ZONE');
+  await shows(ann, 'MSR', false);
+  await ann.click('.search button');
+  await until('one', async () => (await shapes()) === 1);
+  await until('the icon', async () => (await magenta(ann)) > 500);
+  await look(ann, 'replay-drawings');
+  await seek(ann, now - 18 * minute);
+  await shows(ann, 'MSR');
+  await until('two', async () => (await shapes()) === 2);
+  await seek(ann, now - 14 * minute);
+  await shows(ann, 'ZONE', false);
+  await seek(ann, now - 8 * minute);
+  await shows(ann, 'MSR', false);
+  await until('none', async () => (await shapes()) === 0);
+  await seek(ann, now - 25 * minute);
+  await shows(ann, 'ZONE');
 });
 await step('space pauses, arrows seek', async () => {
   await ann.locator('.rows .row', { hasText: 'PAST-1' }).click();

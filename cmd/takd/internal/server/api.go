@@ -227,12 +227,16 @@ func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
 		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
 }
 
-// icons are the icon sets. One that cannot be read is left out.
+// icons are the icon sets, opened once. One that cannot be read is left out.
 func (s *Server) icons() *icon.Store {
+	if s.iconSets != nil {
+		return s.iconSets
+	}
 	store, err := icon.Open(filepath.Join(s.opts.Data, "icons"))
 	if err != nil {
 		s.log.Error("icon sets that cannot be read", "error", err)
 	}
+	s.iconSets = store
 	return store
 }
 

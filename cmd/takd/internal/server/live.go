@@ -134,6 +134,7 @@ func (f *mapFeed) take(s *Server, m *msg.Msg, ev *cot.Event) {
 		if drawn(typ) {
 			e.Shape = shapeOf(ev)
 		}
+		e.Icon = iconOf(ev.Raw, s.icons())
 		if m.Origin != nil {
 			e.User = m.Origin.User
 		}

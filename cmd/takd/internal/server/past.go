@@ -3,28 +3,39 @@ package server
 import (
 	"context"
 	"math"
+	"strings"
 	"time"
 
 	"takd/cot"
 	"takd/http/live"
 	"takd/store/history"
+	"takd/store/icon"
 )
 
 // past is the history as the map replays it.
-type past struct{ store *history.Store }
+type past struct {
+	store *history.Store
+	icons *icon.Store
+}
 
 // past is nil without a history.
 func (s *Server) past() live.Past {
 	if s.archive == nil {
 		return nil
 	}
-	return past{s.archive.store}
+	return past{s.archive.store, s.icons()}
 }
 
 // mapped are the prefixes of types that are on the map, or take something off it.
-var mapped = []string{"a-", "b-m-p", "b-a-o", deletes}
+var (
+	mapped  = []string{"a-", "b-m-p", "b-a-o", "u-d-", "b-m-r", deletes}
+	lasting = []string{"b-m-p", "u-d-", "b-m-r", deletes} // what is sent once and holds for long
+)
 
-const deletes = "t-x-d-d"
+const (
+	deletes   = "t-x-d-d"
+	maxOutset = 32 << 20 // bytes of the shapes of one picture; those beyond are points
+)
 
 // Ready implements live.Past.
 func (p past) Ready(ctx context.Context) error { return p.store.Ready(ctx) }
@@ -36,14 +47,22 @@ func (p past) Events(ctx context.Context, q live.PastQuery, fn func(*live.PastEv
 	if len(q.Box) == 4 {
 		h.Box = &history.Box{West: q.Box[0], South: q.Box[1], East: q.Box[2], North: q.Box[3]}
 	}
+	if q.Lasting {
+		h.Types = lasting
+	}
 	var ev cot.Event
 	if !q.Latest {
-		return p.store.Query(ctx, h, func(e *history.Event) error { return fn(replayed(e, &ev)) })
+		return p.store.Query(ctx, h, func(e *history.Event) error { return fn(p.replayed(e, &ev)) })
 	}
+	size := 0
 	gone := map[string]time.Time{}
 	list := make([]*live.PastEvent, 0, 256)
 	err := p.store.Latest(ctx, h, func(e *history.Event) error {
-		switch r := replayed(e, &ev); {
+		r := p.replayed(e, &ev)
+		if size += r.Shape.Size(); size > maxOutset {
+			r.Shape = nil
+		}
+		switch {
 		case r.Gone == "":
 			list = append(list, r)
 		case r.At.After(gone[r.Gone]):
@@ -59,14 +78,24 @@ func (p past) Events(ctx context.Context, q live.PastQuery, fn func(*live.PastEv
 	return err
 }
 
-func replayed(e *history.Event, ev *cot.Event) *live.PastEvent {
+// replayed is an event of the history as the map takes it. Where its columns do not
+// say all that a map shows of it, the history gave the event itself.
+func (p past) replayed(e *history.Event, ev *cot.Event) *live.PastEvent {
 	r := &live.PastEvent{At: e.Received}
 	r.Groups, r.User = e.Groups, e.User
 	if len(e.Raw) > 0 {
-		if n, err := cot.Scan(e.Raw, ev); err == nil && n > 0 {
-			r.Gone = string(ev.Link)
+		n, err := cot.Scan(e.Raw, ev)
+		ok := err == nil && n > 0
+		switch {
+		case strings.HasPrefix(e.Type, deletes):
+			if ok {
+				r.Gone = string(ev.Link)
+			}
+			return r
+		case ok && drawn(ev.Type):
+			r.Shape = shapeOf(ev)
 		}
-		return r
+		r.Icon = iconOf(e.Raw, p.icons)
 	}
 	if e.Type == "b-a-o-can" {
 		r.Gone = e.UID

@@ -32,6 +32,7 @@ import (
 	"takd/store/blob"
 	"takd/store/contact"
 	"takd/store/history"
+	"takd/store/icon"
 	"takd/store/injector"
 	"takd/store/retain"
 	"takd/store/tiles"
@@ -84,13 +85,15 @@ type Server struct {
 	keeper  *backup.Keeper
 	tiles   *tiles.Library
 	archive *archive // nil without history
-	retain  atomic.Pointer[retain.Service]
-	feed    *mapFeed // nil without the API
-	twice   *twice
-	ops     *ops
-	api     *api
-	peers   *federates
-	file    *fileCert // of enrollment; nil for none
+
+	iconSets *icon.Store // nil until somebody needs them
+	retain   atomic.Pointer[retain.Service]
+	feed     *mapFeed // nil without the API
+	twice    *twice
+	ops      *ops
+	api      *api
+	peers    *federates
+	file     *fileCert // of enrollment; nil for none
 
 	refusals  refusals
 	injectors *injector.Store

@@ -21,14 +21,22 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
     body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
   });
   const text = await r.text();
-  let value: unknown = text;
-  if (r.headers.get('Content-Type')?.startsWith('application/json') && text) value = JSON.parse(text);
-  if (!r.ok) {
-    if (r.status === 401) dispatchEvent(new Event('unauthorized'));
-    throw new Refused(r.status, (value as { message?: string })?.message ?? `${r.status}`);
-  }
-  return value as T;
+  if (!r.ok) throw refusal(r.status, text);
+  return (r.headers.get('Content-Type')?.startsWith('application/json') && text ? JSON.parse(text) : text) as T;
 }
+
+/** The error that an answer is. */
+export function refusal(status: number, text: string): Refused {
+  if (status === 401) dispatchEvent(new Event('unauthorized'));
+  let said: unknown;
+  try {
+    said = (JSON.parse(text) as { message?: unknown })?.message;
+  } catch { /* not JSON */ }
+  return new Refused(status, typeof said === 'string' && said ? said : `${status}`);
+}
+
+/** What an error says to people. */
+export const told = (e: unknown) => (e instanceof Error ? e.message : String(e));
 
 export const get = <T>(path: string) => call<T>('GET', path);
 

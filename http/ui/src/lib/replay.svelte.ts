@@ -1,4 +1,4 @@
-import { Refused, get } from './api';
+import { get, Refused, told } from './api';
 import { live } from './live.svelte';
 import { Tracks, type Meta } from './tracks';
 
@@ -121,7 +121,7 @@ class Replay {
     try {
       await get('/api/v1/replay');
     } catch (e) {
-      if (!(e instanceof Refused) || e.status !== 400) why = e instanceof Refused ? e.message : String(e); // 400: it wants a WebSocket
+      if (!(e instanceof Refused) || e.status !== 400) why = told(e); // 400: it wants a WebSocket
     }
     if (this.socket !== s) return;
     if (++this.tries > 3 || (why && !this.seen)) {

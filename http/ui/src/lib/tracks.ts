@@ -11,6 +11,7 @@ export interface Meta {
   user?: string;
   batt?: string;
   alarm?: string;
+  icon?: string; // iconset path of an image that the server has
   groups: string[];
   shape?: Shape;
 }

@@ -26,7 +26,7 @@ export const maxLabels = 250;
 export function keyOf(m: Meta, dense: boolean): string {
   if (m.shape) return 'none';
   if (m.type.startsWith('b-a-o')) return 'alarm';
-  if (!dense) return m.sym;
+  if (!dense) return m.icon ? `icon|${m.sym}\n${m.icon}` : m.sym;
   if (m.sym.startsWith('sidc|')) return 'dot|' + ({ F: 'f', H: 'h', N: 'n' }[m.sym[6]] ?? 'u');
   return m.sym.startsWith('team|') ? 'dot|f' : m.sym;
 }
@@ -137,7 +137,7 @@ export function overlay(g: CanvasRenderingContext2D, tracks: Tracks, view: View,
       const k = Atlas.scale;
       if (c.w) g.drawImage(atlas.canvas, c.x, c.y, c.w, c.h, p.x - c.ax * k, p.y - c.ay * k, c.w * k, c.h * k);
       reach = (c.w - c.ax) * k + 3;
-    } else if (m.sym.startsWith('sidc')) reach = 20;
+    } else if (m.icon || m.sym.startsWith('sidc')) reach = 20;
     if (tid === selected) {
       g.beginPath();
       g.arc(p.x, p.y, 17, 0, 2 * Math.PI);

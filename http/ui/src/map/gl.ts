@@ -140,7 +140,7 @@ class TrackLayer implements CustomLayerInterface {
   private drawing: Drawing | undefined;
   private rows = new Float32Array(8 * 1024);
   private origin = { x: 0.5, y: 0.5 };
-  private fresh: { of?: Tracks; hidden?: unknown; shapes?: boolean; tracks: number; atlas: number; x: number; y: number } = { tracks: -1, atlas: -1, x: -1, y: -1 };
+  private fresh: { of?: Tracks; hidden?: unknown; shapes?: boolean; loads?: number; tracks: number; atlas: number; x: number; y: number } = { tracks: -1, atlas: -1, x: -1, y: -1 };
 
   constructor(
     private readonly tracks: () => Tracks,
@@ -159,10 +159,10 @@ class TrackLayer implements CustomLayerInterface {
     const x = mercatorX(c.lng);
     const y = mercatorY(c.lat);
     const t = this.tracks();
-    if (this.fresh.of !== t || this.fresh.hidden !== layers.hidden || this.fresh.shapes !== layers.shapes || this.fresh.tracks !== t.version || this.fresh.x !== x || this.fresh.y !== y) {
+    if (this.fresh.of !== t || this.fresh.hidden !== layers.hidden || this.fresh.shapes !== layers.shapes || this.fresh.loads !== this.atlas.loads || this.fresh.tracks !== t.version || this.fresh.x !== x || this.fresh.y !== y) {
       this.origin = { x, y };
       this.fill(d);
-      this.fresh = { ...this.fresh, of: t, hidden: layers.hidden, shapes: layers.shapes, tracks: t.version, x, y };
+      this.fresh = { ...this.fresh, of: t, hidden: layers.hidden, shapes: layers.shapes, loads: this.atlas.loads, tracks: t.version, x, y };
     }
     if (this.fresh.atlas !== this.atlas.version) {
       d.picture(this.atlas.canvas);

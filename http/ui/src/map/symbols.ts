@@ -1,3 +1,5 @@
+import { Icons } from './icons';
+
 /** Draws symbols, once each, into one picture. */
 export interface Cell {
   x: number;
@@ -24,11 +26,14 @@ type Library = typeof import('milsymbol').default;
 export class Atlas {
   readonly canvas = document.createElement('canvas');
   version = 0;
+  loads = 0; // grows when what could not be drawn can be
   private readonly cells = new Map<string, Cell>();
   private readonly g: CanvasRenderingContext2D;
   private shelf = { x: pad, y: pad, h: 0 };
   private ms: Library | undefined;
   private asked = false;
+
+  private readonly icons = new Icons(32 * scale, () => this.ready());
 
   constructor(private readonly onready: () => void) {
     this.canvas.width = this.canvas.height = 2048;
@@ -40,6 +45,11 @@ export class Atlas {
     const known = this.cells.get(key);
     if (known) return known;
     if (key === 'none') return nothing;
+    if (key.startsWith('icon|')) {
+      const [other, path] = key.slice(5).split('\n');
+      const image = this.icons.get(path);
+      return image ? this.keep(key, { picture: image, w: image.width, h: image.height, ax: image.width / 2, ay: image.height / 2 }) : this.cell(other);
+    }
     const [kind, a, b = ''] = key.split('|');
     if (kind === 'team') return this.keep(key, this.team(a, b));
     if (kind === 'alarm') return this.keep(key, this.alarm());
@@ -61,11 +71,16 @@ export class Atlas {
     this.asked = true;
     void import('milsymbol').then((m) => {
       this.ms = m.default;
-      this.onready();
+      this.ready();
     });
   }
 
-  private keep(key: string, s: { picture: HTMLCanvasElement; w: number; h: number; ax: number; ay: number }): Cell {
+  private ready() {
+    this.loads++;
+    this.onready();
+  }
+
+  private keep(key: string, s: { picture: HTMLCanvasElement | ImageBitmap; w: number; h: number; ax: number; ay: number }): Cell {
     if (this.shelf.x + s.w + pad > this.canvas.width) this.shelf = { x: pad, y: this.shelf.y + this.shelf.h + pad, h: 0 };
     if (this.shelf.y + s.h + pad > this.canvas.height) return this.full(key);
     const c = { x: this.shelf.x, y: this.shelf.y, w: s.w, h: s.h, ax: s.ax, ay: s.ay };
