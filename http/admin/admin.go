@@ -7,9 +7,7 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -83,20 +81,6 @@ func (a *api) audit(r *httpd.Request, action, detail string) {
 	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
 		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
 	}
-}
-
-// read takes in a body. A field that does not exist is an error: a misspelt list
-// of groups must not become an empty one.
-func read(r *httpd.Request, v any) error {
-	d := json.NewDecoder(bytes.NewReader(r.PostBody()))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return httpd.Bad("body: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return httpd.Bad("body: more after the JSON")
-	}
-	return nil
 }
 
 // refusal is what a caller is told of an error of the store.

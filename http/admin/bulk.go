@@ -35,7 +35,7 @@ func (a *api) bulkUsers(r *httpd.Request) error {
 		Action string   `json:"action"`
 		Group  string   `json:"group"` // of add and leave
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	switch {
@@ -118,7 +118,11 @@ func (a *api) importUsers(r *httpd.Request) error {
 	}
 	if len(p.Errors) > 0 {
 		e := p.Errors[0]
-		return httpd.Bad("line %d: %s: %s; dryRun=1 tells everything that is wrong", e.Line, e.Field, e.Text)
+		where := fmt.Sprintf("line %d", e.Line)
+		if e.Field != "" {
+			where += ": " + e.Field
+		}
+		return httpd.Bad("%s: %s; dryRun=1 tells everything that is wrong", where, e.Text)
 	}
 	n, err := a.Auth.ImportCSV(r.Context(), bytes.NewReader(r.PostBody()))
 	if err != nil {

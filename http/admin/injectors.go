@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
-
 	"takd/http/httpd"
 	"takd/store/injector"
 )
@@ -35,8 +33,8 @@ func (a *api) listInjectors(r *httpd.Request) error {
 
 func (a *api) addInjector(r *httpd.Request) error {
 	var i injector.Injector
-	if err := json.Unmarshal(r.PostBody(), &i); err != nil {
-		return httpd.Bad("body: %v", err)
+	if err := r.ReadJSON(&i); err != nil {
+		return err
 	}
 	if err := a.Injectors.Add(r.Context(), i); err != nil {
 		return refusal(err)

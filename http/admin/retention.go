@@ -82,7 +82,7 @@ func (a *api) retentionPolicy(r *httpd.Request, s *retain.Service) error {
 
 func (a *api) setRetentionPolicy(r *httpd.Request, s *retain.Service) error {
 	body := map[string]*int64{}
-	if err := read(r, &body); err != nil {
+	if err := r.ReadExactJSON(&body); err != nil {
 		return err
 	}
 	ttls := map[string]*int64{}
@@ -150,7 +150,7 @@ func (a *api) setMissionArchiving(r *httpd.Request, s *retain.Service) error {
 		return err
 	}
 	c := settings.Missions
-	if err := read(r, &c); err != nil {
+	if err := r.ReadExactJSON(&c); err != nil {
 		return err
 	}
 	if err := s.SetMissions(c); err != nil {
@@ -206,7 +206,7 @@ func (a *api) changeRetention(r *httpd.Request, s *retain.Service) error {
 		Schedule *string           `json:"schedule"`
 		KeepFree *int64            `json:"keep_free"`
 	}
-	if err := read(r, &body); err != nil {
+	if err := r.ReadExactJSON(&body); err != nil {
 		return err
 	}
 	if len(body.Policies) > 0 {

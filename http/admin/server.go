@@ -83,7 +83,7 @@ func (a *api) setUser(r *httpd.Request) error {
 		Role     *string `json:"role"`
 		Disabled *bool   `json:"disabled"`
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	name := r.Param("name")

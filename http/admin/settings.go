@@ -54,7 +54,7 @@ func (a *api) showSettings(r *httpd.Request) error {
 
 func (a *api) setSettings(r *httpd.Request) error {
 	pairs := map[string]string{}
-	if err := read(r, &pairs); err != nil {
+	if err := r.ReadExactJSON(&pairs); err != nil {
 		return err
 	}
 	if len(pairs) == 0 || len(pairs) > maxSettings {

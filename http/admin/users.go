@@ -150,7 +150,7 @@ func (a *api) newUser(r *httpd.Request) error {
 		userPassword
 		groupLists
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	err := a.Auth.AddUser(r.Context(), auth.NewUser{Name: q.Name, Password: q.Password, In: q.in(), Out: q.out()})
@@ -169,7 +169,7 @@ func (a *api) newUsers(r *httpd.Request) error {
 		End        int    `json:"endN"`
 		groupLists
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	const place = "[N]"
@@ -204,7 +204,7 @@ func (a *api) undo(ctx context.Context, made []userPassword) error {
 
 func (a *api) changePassword(r *httpd.Request) error {
 	var q userPassword
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	if q.Password == "" {
@@ -219,7 +219,7 @@ func (a *api) changePassword(r *httpd.Request) error {
 
 func (a *api) updateGroups(r *httpd.Request) error {
 	var q userGroups
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	in, out := q.in(), q.out()
@@ -233,7 +233,7 @@ func (a *api) updateGroups(r *httpd.Request) error {
 // updateGroupUsers puts the named users into a group, and all others out of it.
 func (a *api) updateGroupUsers(r *httpd.Request) error {
 	var q groupUsers
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	if q.Name == auth.Anonymous {

@@ -2,10 +2,8 @@ package enroll
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,13 +80,8 @@ type wish struct {
 func (a *API) addInvite(r *httpd.Request) error {
 	noStore(r)
 	var q wish
-	d := json.NewDecoder(bytes.NewReader(r.PostBody()))
-	d.DisallowUnknownFields() // a misspelt group must not become none
-	if err := d.Decode(&q); err != nil {
-		return httpd.Bad("body: want JSON with user, groups, in, out, expires, uses, label: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return httpd.Bad("body: more after the JSON")
+	if err := r.ReadExactJSON(&q); err != nil {
+		return err
 	}
 	n := auth.NewInvite{
 		User: q.User, In: slices.Concat(q.Groups, q.In), Out: slices.Concat(q.Groups, q.Out), Uses: q.Uses, Label: q.Label, Role: q.Role, By: r.Who.User,

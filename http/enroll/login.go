@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -126,8 +125,8 @@ func (a *API) login(r *httpd.Request) error {
 	kind, _, _ := strings.Cut(string(r.Request.Header.ContentType()), ";")
 	switch {
 	case strings.EqualFold(strings.TrimSpace(kind), "application/json"):
-		if err := json.Unmarshal(r.PostBody(), &q); err != nil {
-			return httpd.Bad("login: want JSON with username and password")
+		if err := r.ReadJSON(&q); err != nil {
+			return err
 		}
 	case len(r.Request.Header.Peek("X-Requested-With")) == 0:
 		// Any site can have a browser send a form, but not with a header of its choice.

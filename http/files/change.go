@@ -1,7 +1,6 @@
 package files
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -79,8 +78,8 @@ func (a *api) setMIME(r *httpd.Request) error {
 
 func (a *api) setKeywords(r *httpd.Request) error {
 	list := []string{}
-	if err := json.Unmarshal(r.PostBody(), &list); err != nil {
-		return httpd.Bad("keywords: want a JSON list of words")
+	if err := r.ReadJSON(&list); err != nil {
+		return httpd.Bad("keywords: want a JSON list of words: %v", err)
 	}
 	return a.change(r, blob.Change{Keywords: &list})
 }

@@ -105,8 +105,11 @@ func (c *connection) complete() error {
 		}
 	}
 	def(&c.UUID, newUID())
-	if c.Alias == "" || len(c.Feeds) > 100 {
-		return httpd.Bad("alias: want it; feeds: want at most 100")
+	switch {
+	case c.Alias == "":
+		return httpd.Bad("alias: want it")
+	case len(c.Feeds) > 100:
+		return httpd.Bad("feeds: %d; want at most 100", len(c.Feeds))
 	}
 	if c.Feeds == nil {
 		c.Feeds = []feed{}
@@ -172,7 +175,10 @@ func (a *api) video(r *httpd.Request) error {
 
 func (a *api) addVideos(r *httpd.Request) error {
 	var body connections
-	if err := json.Unmarshal(r.PostBody(), &body); err != nil || len(body.VideoConnections) == 0 || len(body.VideoConnections) > 100 {
+	if err := r.ReadJSON(&body); err != nil {
+		return err
+	}
+	if len(body.VideoConnections) == 0 || len(body.VideoConnections) > 100 {
 		return httpd.Bad("body: want videoConnections, 1 to 100 of them")
 	}
 	return a.keep(r, body.VideoConnections)
@@ -180,8 +186,8 @@ func (a *api) addVideos(r *httpd.Request) error {
 
 func (a *api) putVideo(r *httpd.Request) error {
 	var c connection
-	if err := json.Unmarshal(r.PostBody(), &c); err != nil {
-		return httpd.Bad("body: want a video connection")
+	if err := r.ReadJSON(&c); err != nil {
+		return err
 	}
 	c.UUID = r.Param("uid")
 	if list, err := a.visible(r, c.UUID); err != nil || len(list) == 0 {
@@ -205,6 +211,8 @@ func (a *api) keep(r *httpd.Request, list []connection) error {
 		if err := list[i].complete(); err != nil {
 			return err
 		}
+	}
+	for i := range list {
 		body, err := json.Marshal(&list[i])
 		if err != nil {
 			return err

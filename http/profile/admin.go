@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -200,8 +199,8 @@ func (a *api) change(r *httpd.Request) error {
 		return err
 	}
 	want := p
-	if err := json.Unmarshal(r.PostBody(), &want); err != nil {
-		return httpd.Bad("body: %v", err)
+	if err := r.ReadJSON(&want); err != nil {
+		return err
 	}
 	switch {
 	case want.Name != p.Name:

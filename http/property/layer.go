@@ -50,15 +50,18 @@ func (a *api) oneLayer(r *httpd.Request) error {
 // putLayer keeps what it does not know as it is: web clients have fields of their own.
 func (a *api) putLayer(r *httpd.Request) error {
 	var body map[string]any
-	if err := json.Unmarshal(r.PostBody(), &body); err != nil || body == nil {
-		return httpd.Bad("body: want an object in JSON")
+	if err := r.ReadJSON(&body); err != nil {
+		return err
 	}
 	for _, field := range []string{"name", "url"} {
 		if s, ok := body[field].(string); !ok || s == "" {
 			return httpd.Bad("%s: want text", field)
 		}
 	}
-	uid, _ := body["uid"].(string)
+	uid, ok := body["uid"].(string)
+	if !ok && body["uid"] != nil {
+		return httpd.Bad("uid: want text")
+	}
 	if uid == "" && r.IsPost() {
 		uid = newUID()
 	}
