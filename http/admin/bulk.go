@@ -85,9 +85,9 @@ func (a *api) bulkUser(r *httpd.Request, name, action, group string) error {
 		return refusal(err)
 	}
 	if group != "" {
-		a.audit(r, "user set", fmt.Sprintf("%s %s %s", name, action, group))
+		a.Audit.By(r, "user set", fmt.Sprintf("%s %s %s", name, action, group))
 	} else {
-		a.audit(r, "user "+action, name)
+		a.Audit.By(r, "user "+action, name)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (a *api) importUsers(r *httpd.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user import", fmt.Sprintf("%d users", n))
+	a.Audit.By(r, "user import", fmt.Sprintf("%d users", n))
 	return r.JSON(http.StatusOK, map[string]int{"added": n})
 }
 
@@ -175,7 +175,7 @@ func (a *api) exportUsers(r *httpd.Request) error {
 	if err := auth.ExportCSV(&b, all); err != nil {
 		return err
 	}
-	a.audit(r, "user export", fmt.Sprintf("%d users", len(all)))
+	a.Audit.By(r, "user export", fmt.Sprintf("%d users", len(all)))
 	r.Response.Header.Set("Cache-Control", "no-store")
 	r.Response.Header.Set("Content-Disposition", `attachment; filename="users.csv"`)
 	r.Reply(http.StatusOK, "text/csv; charset=utf-8", b.Bytes())

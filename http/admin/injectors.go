@@ -39,7 +39,7 @@ func (a *api) addInjector(r *httpd.Request) error {
 	if err := a.Injectors.Add(r.Context(), i); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "injector add", i.UID+" "+i.Fragment)
+	a.Audit.By(r, "injector add", i.UID+" "+i.Fragment)
 	return a.listInjectors(r)
 }
 
@@ -51,6 +51,6 @@ func (a *api) deleteInjector(r *httpd.Request) error {
 	if err := a.Injectors.Delete(r.Context(), i); err != nil {
 		return err
 	}
-	a.audit(r, "injector delete", i.UID+" "+i.Fragment)
+	a.Audit.By(r, "injector delete", i.UID+" "+i.Fragment)
 	return a.listInjectors(r)
 }

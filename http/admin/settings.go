@@ -113,7 +113,7 @@ func (a *api) settled(r *httpd.Request, detail string, restart []string, err err
 	} else if err != nil {
 		return err
 	}
-	a.audit(r, "config", detail)
+	a.Audit.By(r, "config", detail)
 	return r.JSON(http.StatusOK, map[string][]string{"restart_needed": append([]string{}, restart...)})
 }
 

@@ -157,7 +157,7 @@ func (a *api) newUser(r *httpd.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user add", fmt.Sprintf("%s in=%v out=%v", q.Name, q.in(), q.out()))
+	a.Audit.By(r, "user add", fmt.Sprintf("%s in=%v out=%v", q.Name, q.in(), q.out()))
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (a *api) newUsers(r *httpd.Request) error {
 		}
 		made = append(made, u)
 	}
-	a.audit(r, "user add", fmt.Sprintf("%s from %d to %d in=%v out=%v", q.Expression, q.Start, q.End, q.in(), q.out()))
+	a.Audit.By(r, "user add", fmt.Sprintf("%s from %d to %d in=%v out=%v", q.Expression, q.Start, q.End, q.in(), q.out()))
 	r.Response.Header.Set("Cache-Control", "no-store")
 	return r.JSON(http.StatusOK, made)
 }
@@ -213,7 +213,7 @@ func (a *api) changePassword(r *httpd.Request) error {
 	if err := a.Auth.SetPassword(r.Context(), q.Name, q.Password); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user passwd", q.Name)
+	a.Audit.By(r, "user passwd", q.Name)
 	return nil
 }
 
@@ -226,7 +226,7 @@ func (a *api) updateGroups(r *httpd.Request) error {
 	if err := a.Auth.SetUser(r.Context(), q.Name, auth.Change{In: &in, Out: &out}); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
+	a.Audit.By(r, "user set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
 	return nil
 }
 
@@ -265,7 +265,7 @@ func (a *api) updateGroupUsers(r *httpd.Request) error {
 			return refusal(err)
 		}
 	}
-	a.audit(r, "group set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
+	a.Audit.By(r, "group set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
 	return nil
 }
 
@@ -285,6 +285,6 @@ func (a *api) deleteUser(r *httpd.Request) error {
 	if err := a.RemoveUser(r.Context(), name); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user remove", name)
+	a.Audit.By(r, "user remove", name)
 	return nil
 }

@@ -96,7 +96,7 @@ func (a *API) addInvite(r *httpd.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r.Context(), r.Who.User, "invite", AuditText(i))
+	a.Audit.By(r, "invite", AuditText(i))
 	v, err := NewInvitation(i, token, a.Site())
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (a *API) removeInvite(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	a.audit(r.Context(), r.Who.User, "invite remove", i.User+" id="+i.ID)
+	a.Audit.By(r, "invite remove", i.User+" id="+i.ID)
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
 }

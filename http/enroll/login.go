@@ -100,7 +100,7 @@ func (a *API) start(r *httpd.Request, user, password string) (s session, status 
 	if s, err = a.session(r, p); err != nil {
 		return s, 0, err
 	}
-	a.audit(r.Context(), p.User, "login", "address="+address)
+	a.Audit(r.Context(), p.User, "login", "address="+address)
 	return s, 0, nil
 }
 
@@ -200,7 +200,7 @@ func (a *API) logout(r *httpd.Request) error {
 			return err
 		}
 		if r.Who.User != "" {
-			a.audit(r.Context(), r.Who.User, "logout", "address="+r.RemoteIP().String())
+			a.Audit.By(r, "logout", "address="+r.RemoteIP().String())
 		}
 	}
 	setCookie(r, "", fasthttp.CookieExpireDelete)

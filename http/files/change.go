@@ -177,6 +177,6 @@ func (a *api) remove(r *httpd.Request, q blob.Query) (int, error) {
 	if err := a.Store.Delete(r.Context(), ids...); err != nil {
 		return 0, err
 	}
-	a.audit(r, "file delete", fmt.Sprintf("%s ids=%v", q.Hash, ids))
+	a.Audit.By(r, "file delete", fmt.Sprintf("%s ids=%v", q.Hash, ids))
 	return len(ids), nil
 }

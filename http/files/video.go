@@ -236,6 +236,6 @@ func (a *api) deleteVideo(r *httpd.Request) error {
 	if err := a.Videos.Delete(r.Context(), videoViewer(r), r.Param("uid")); err != nil {
 		return refusedVideo(err)
 	}
-	a.audit(r, "video delete", r.Param("uid"))
+	a.Audit.By(r, "video delete", r.Param("uid"))
 	return nil
 }

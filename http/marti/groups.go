@@ -215,7 +215,7 @@ func (a *api) forceActive(r *httpd.Request) error {
 	if err := a.setGroups(r, m); err != nil {
 		return err
 	}
-	a.audit(r, "groups active", m.user)
+	a.Audit.By(r, "groups active", m.user)
 	return nil
 }
 

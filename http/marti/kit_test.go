@@ -113,7 +113,7 @@ func newSite(t testing.TB) *site {
 	}
 	s.routes = marti.Routes(marti.Deps{
 		Live: s.live, Streams: s.echo, Auth: s.users, Contact: s.contact, NodeID: "node-1", Version: "1.2.3-rc1", Upload: func() int { return 400 },
-		Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler),
+		Audit: httpd.NewAudit(s.db.Audit, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 	})
 	server, err := httpd.New(httpd.Options{Auth: s, NodeID: "node-1", Routes: s.routes, Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {

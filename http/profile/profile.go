@@ -11,7 +11,6 @@ package profile
 
 import (
 	"archive/zip"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
@@ -19,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -45,8 +43,7 @@ type Deps struct {
 	Dir     string        // DATA/profiles; need not exist
 	Site    func() string // https://host:port of the API, as phones reach it
 	Publish httpd.Publish
-	Audit   func(ctx context.Context, actor, action, detail string) error
-	Log     *slog.Logger
+	Audit   httpd.Audit
 }
 
 type api struct{ Deps }

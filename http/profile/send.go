@@ -66,7 +66,7 @@ func (a *api) send(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	a.audit(r, "profile send", fmt.Sprintf("%s to %d devices", name, len(uids)))
+	a.Audit.By(r, "profile send", fmt.Sprintf("%s to %d devices", name, len(uids)))
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }
