@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"takd/http/httpd"
 	"takd/store/video"
 )
@@ -104,7 +106,7 @@ func (c *connection) complete() error {
 			*s = d
 		}
 	}
-	def(&c.UUID, newUID())
+	def(&c.UUID, uuid.NewString())
 	switch {
 	case c.Alias == "":
 		return httpd.Bad("alias: want it")
@@ -116,7 +118,7 @@ func (c *connection) complete() error {
 	}
 	for i := range c.Feeds {
 		f := &c.Feeds[i]
-		def(&f.UUID, newUID())
+		def(&f.UUID, uuid.NewString())
 		def(&f.Alias, c.Alias)
 		f.URL = noPort.ReplaceAllString(strings.TrimSpace(f.URL), "$1$2")
 		for _, d := range []struct {
