@@ -127,6 +127,9 @@ func (a *API) removeInvite(r *httpd.Request) error {
 // connection package with a new certificate, which takes one use.
 func (a *API) invitedPackage(r *httpd.Request) error {
 	noStore(r)
+	if r.IsHead() {
+		return headless
+	}
 	token := string(r.QueryArgs().Peek("token"))
 	kind := strings.ToLower(string(r.QueryArgs().Peek("for")))
 	if kind != "" && kind != "atak" && kind != "itak" && kind != "wintak" {

@@ -103,6 +103,9 @@ func (a *api) remove(r *httpd.Request) error {
 }
 
 func (a *api) next(r *httpd.Request) error {
+	if r.IsHead() {
+		return httpd.Bad("HEAD: a counter takes GET alone")
+	}
 	n, err := a.Store.Next(r.Context(), r.Param("key"))
 	if errors.Is(err, property.ErrInvalid) {
 		return httpd.Bad("%v", err)
