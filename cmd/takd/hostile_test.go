@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // apiRow is one row of the table, as the running server describes it.
@@ -207,5 +208,77 @@ func (r apiRow) each(f func(path string)) {
 	}
 	if len(r.ask) > 0 {
 		f(r.with("") + "?" + r.ask[0] + "=%zz&" + r.ask[0] + "&=&&;" + strings.Repeat("&"+r.ask[0]+"=1", 500))
+	}
+}
+
+// A user of another group learns nothing of a unit by any route that reads, whatever
+// of it he has heard: uids, hashes, names.
+func TestNoRouteTellsAnotherGroup(t *testing.T) {
+	t.Parallel()
+	w := record(t)
+	for name, group := range map[string]string{"ann": "Blue", "bob": "Blue", "eve": "Red"} {
+		w.takd("user", "add", name, "--group", group)
+	}
+	annCert := w.certificate("ann")
+	ann, eve, root := w.browser(annCert), w.browser(w.certificate("eve")), w.root()
+	stream, bob := w.connect("ann", annCert), w.connect("bob", w.certificate("bob"))
+	stream.chat("bob", "zebra in a chat")
+	bob.receives("zebra in a chat")
+	_, address := ann.upload("zebra.zip", []byte("zebra in a file"))
+	_, hash, _ := strings.Cut(address, "hash=")
+	ann.want(200, "POST", "https", "/Marti/sync/upload?name=zebra.jpg&uid=MARKER&keywords=stripes", "", "zebra at a marker")
+	ann.want(200, "POST", "https", "/Marti/TracksKML?uid=UID-ann&callsign=zebra", "", "<kml>zebra</kml>")
+	ann.want(200, "POST", "https", "/Marti/ErrorLog?uid=UID-ann&callsign=zebra", "", "zebra")
+	ann.want(200, "POST", "https", "/Marti/api/video", "", `{"videoConnections":[{"uuid":"VIDEO","alias":"zebra","feeds":[{"url":"rtsp://zebra/y"}]}]}`)
+	ann.want(200, "POST", "https", "/locate/api?latitude=1&longitude=1&name=zebra&remarks=zebra", "", "")
+	root.want(200, "PUT", "https", "/Marti/api/device/profile/connection:Blue/file?filename=zebra.pref", "", "zebra")
+	stream.ping()
+	w.takd("history", "flush")
+
+	known := []string{"UID-ann", "CS-an", "ann", "Blue", "MARKER", "VIDEO", "IN", "1", "stripes", "zeb", "connection:Blue", hash, "3600"}
+	told := map[string]bool{} // rows that tell ann something
+	for _, r := range root.table() {
+		if r.verb != "GET" || r.face != "https" || strings.HasSuffix(r.path, "/delete") {
+			continue
+		}
+		ask := func(path string) {
+			tells := func(b *browser) string {
+				_, text := b.call("GET", r.face, path, "", "")
+				if strings.Contains(text, "zebra") || strings.Contains(text, "CS-ann") {
+					return text
+				}
+				return ""
+			}
+			if text := tells(eve); text != "" {
+				t.Errorf("%s tells eve: %.300s", path, text)
+			}
+			told[r.path] = told[r.path] || tells(ann) != ""
+		}
+		day := url.Values{"start": {time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)}, "end": {time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "uid": {"UID-ann"}}
+		ask(r.with("UID-ann") + "?" + day.Encode())
+		for _, value := range known {
+			ask(r.with(value))
+			if len(r.inPath) > 1 {
+				for _, other := range known {
+					ask(strings.Replace(apiRow{path: r.path, inPath: r.inPath[:1]}.with(value), "{"+r.inPath[1]+"}", url.PathEscape(other), 1))
+				}
+			}
+			for _, name := range r.ask {
+				q := url.Values{name: {value}}
+				if strings.Contains(r.path, "KML") {
+					q.Set("secago", "3600")
+				}
+				ask(r.with(value) + "?" + q.Encode())
+			}
+		}
+	}
+	n := 0
+	for _, tells := range told {
+		if tells {
+			n++
+		}
+	}
+	if n < 15 {
+		t.Errorf("only %d routes tell ann of her unit: %v", n, told)
 	}
 }
