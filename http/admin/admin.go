@@ -7,9 +7,7 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -40,7 +38,7 @@ type Deps struct {
 	Backups *backup.Keeper
 	// RemoveUser removes a user and revokes its certificates.
 	RemoveUser func(ctx context.Context, name string) error
-	Audit      func(ctx context.Context, actor, action, detail string) error
+	Audit      httpd.Audit
 	AuditLog   func(ctx context.Context, limit int64) ([]meta.AuditEntry, error)
 	Blobs      *blob.Store
 	// Retention is the service that removes old data; it returns nil while that does not run.
@@ -76,27 +74,6 @@ func on(tag string, routes ...httpd.Route) []httpd.Route {
 		r.Tag, r.Faces, r.Role = tag, httpd.Everyday, httpd.Admin
 	}
 	return routes
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
-}
-
-// read takes in a body. A field that does not exist is an error: a misspelt list
-// of groups must not become an empty one.
-func read(r *httpd.Request, v any) error {
-	d := json.NewDecoder(bytes.NewReader(r.PostBody()))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return httpd.Bad("body: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return httpd.Bad("body: more after the JSON")
-	}
-	return nil
 }
 
 // refusal is what a caller is told of an error of the store.

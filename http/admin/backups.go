@@ -54,7 +54,7 @@ func (a *api) downloadBackup(r *httpd.Request) error {
 		_ = file.Close()
 		return err
 	}
-	a.audit(r, "backup download", name)
+	a.Audit.By(r, "backup download", name)
 	r.SetContentType("application/octet-stream")
 	r.Response.Header.Set("Content-Disposition", "attachment; filename="+name)
 	r.Response.SetBodyStream(file, int(info.Size())) // which closes it

@@ -35,7 +35,7 @@ func (a *api) bulkUsers(r *httpd.Request) error {
 		Action string   `json:"action"`
 		Group  string   `json:"group"` // of add and leave
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	switch {
@@ -85,9 +85,9 @@ func (a *api) bulkUser(r *httpd.Request, name, action, group string) error {
 		return refusal(err)
 	}
 	if group != "" {
-		a.audit(r, "user set", fmt.Sprintf("%s %s %s", name, action, group))
+		a.Audit.By(r, "user set", fmt.Sprintf("%s %s %s", name, action, group))
 	} else {
-		a.audit(r, "user "+action, name)
+		a.Audit.By(r, "user "+action, name)
 	}
 	return nil
 }
@@ -118,13 +118,17 @@ func (a *api) importUsers(r *httpd.Request) error {
 	}
 	if len(p.Errors) > 0 {
 		e := p.Errors[0]
-		return httpd.Bad("line %d: %s: %s; dryRun=1 tells everything that is wrong", e.Line, e.Field, e.Text)
+		where := fmt.Sprintf("line %d", e.Line)
+		if e.Field != "" {
+			where += ": " + e.Field
+		}
+		return httpd.Bad("%s: %s; dryRun=1 tells everything that is wrong", where, e.Text)
 	}
 	n, err := a.Auth.ImportCSV(r.Context(), bytes.NewReader(r.PostBody()))
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user import", fmt.Sprintf("%d users", n))
+	a.Audit.By(r, "user import", fmt.Sprintf("%d users", n))
 	return r.JSON(http.StatusOK, map[string]int{"added": n})
 }
 
@@ -171,7 +175,7 @@ func (a *api) exportUsers(r *httpd.Request) error {
 	if err := auth.ExportCSV(&b, all); err != nil {
 		return err
 	}
-	a.audit(r, "user export", fmt.Sprintf("%d users", len(all)))
+	a.Audit.By(r, "user export", fmt.Sprintf("%d users", len(all)))
 	r.Response.Header.Set("Cache-Control", "no-store")
 	r.Response.Header.Set("Content-Disposition", `attachment; filename="users.csv"`)
 	r.Reply(http.StatusOK, "text/csv; charset=utf-8", b.Bytes())

@@ -223,7 +223,7 @@ func (a *api) revoke(r *httpd.Request, list []*pki.Record) error {
 			return refusal(err)
 		}
 		if len(fresh) > 0 {
-			a.audit(r, "cert revoke", c.Name+" "+c.Serial)
+			a.Audit.By(r, "cert revoke", c.Name+" "+c.Serial)
 		}
 	}
 	return nil
@@ -260,7 +260,7 @@ func (a *api) deleteCerts(r *httpd.Request) error {
 		return err
 	}
 	if n > 0 {
-		a.audit(r, "cert delete", strings.Join(expired, ","))
+		a.Audit.By(r, "cert delete", strings.Join(expired, ","))
 	}
 	return nil
 }

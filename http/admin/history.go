@@ -265,7 +265,7 @@ func (a *api) exportHistory(r *httpd.Request) error {
 		a.exporting.Add(-1)
 		return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 7, Message: "other exports are under way: ask again in a moment"}
 	}
-	a.audit(r, "history export", string(r.QueryArgs().QueryString()))
+	a.Audit.By(r, "history export", string(r.QueryArgs().QueryString()))
 	r.SetContentType(types[format])
 	r.Response.Header.Set("Cache-Control", "private, no-store")
 	r.Response.Header.Set("Content-Disposition", "attachment; filename=history."+format)

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
-
 	"takd/http/httpd"
 	"takd/store/injector"
 )
@@ -35,13 +33,13 @@ func (a *api) listInjectors(r *httpd.Request) error {
 
 func (a *api) addInjector(r *httpd.Request) error {
 	var i injector.Injector
-	if err := json.Unmarshal(r.PostBody(), &i); err != nil {
-		return httpd.Bad("body: %v", err)
+	if err := r.ReadJSON(&i); err != nil {
+		return err
 	}
 	if err := a.Injectors.Add(r.Context(), i); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "injector add", i.UID+" "+i.Fragment)
+	a.Audit.By(r, "injector add", i.UID+" "+i.Fragment)
 	return a.listInjectors(r)
 }
 
@@ -53,6 +51,6 @@ func (a *api) deleteInjector(r *httpd.Request) error {
 	if err := a.Injectors.Delete(r.Context(), i); err != nil {
 		return err
 	}
-	a.audit(r, "injector delete", i.UID+" "+i.Fragment)
+	a.Audit.By(r, "injector delete", i.UID+" "+i.Fragment)
 	return a.listInjectors(r)
 }

@@ -64,7 +64,7 @@ func (a *api) cancelEmergency(r *httpd.Request) error {
 	if !a.Live.CancelEmergency(uid) {
 		return httpd.NotFound("Not Found: there is no such emergency")
 	}
-	a.audit(r, "emergency cancel", uid)
+	a.Audit.By(r, "emergency cancel", uid)
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
 }

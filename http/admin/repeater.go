@@ -55,7 +55,7 @@ func (a *api) stopRepeat(r *httpd.Request) error {
 	uid := r.Param("uid")
 	ended := a.Live.CancelEmergency(uid)
 	if ended {
-		a.audit(r, "emergency cancel", uid)
+		a.Audit.By(r, "emergency cancel", uid)
 	}
 	return r.Envelope("java.lang.Boolean", ended)
 }
@@ -72,7 +72,7 @@ func (a *api) setPeriod(r *httpd.Request) error {
 	if err := a.SetPeriod(time.Duration(ms) * time.Millisecond); err != nil {
 		return err
 	}
-	a.audit(r, "config", "set messaging.emergency_period="+strconv.Itoa(ms)+"ms")
+	a.Audit.By(r, "config", "set messaging.emergency_period="+strconv.Itoa(ms)+"ms")
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

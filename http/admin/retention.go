@@ -82,7 +82,7 @@ func (a *api) retentionPolicy(r *httpd.Request, s *retain.Service) error {
 
 func (a *api) setRetentionPolicy(r *httpd.Request, s *retain.Service) error {
 	body := map[string]*int64{}
-	if err := read(r, &body); err != nil {
+	if err := r.ReadExactJSON(&body); err != nil {
 		return err
 	}
 	ttls := map[string]*int64{}
@@ -96,7 +96,7 @@ func (a *api) setRetentionPolicy(r *httpd.Request, s *retain.Service) error {
 	if err := s.SetAll(ttls); err != nil {
 		return err
 	}
-	a.audit(r, "retention set", describe(ttls))
+	a.Audit.By(r, "retention set", describe(ttls))
 	return a.retentionPolicy(r, s)
 }
 
@@ -130,7 +130,7 @@ func (a *api) setRetentionSchedule(r *httpd.Request, s *retain.Service) error {
 	} else if err != nil {
 		return err
 	}
-	a.audit(r, "retention set", "schedule "+text)
+	a.Audit.By(r, "retention set", "schedule "+text)
 	return a.retentionSchedule(r, s)
 }
 
@@ -150,13 +150,13 @@ func (a *api) setMissionArchiving(r *httpd.Request, s *retain.Service) error {
 		return err
 	}
 	c := settings.Missions
-	if err := read(r, &c); err != nil {
+	if err := r.ReadExactJSON(&c); err != nil {
 		return err
 	}
 	if err := s.SetMissions(c); err != nil {
 		return err
 	}
-	a.audit(r, "retention set", fmt.Sprintf("mission archive %+v", c))
+	a.Audit.By(r, "retention set", fmt.Sprintf("mission archive %+v", c))
 	return r.Envelope(archivingType, c)
 }
 
@@ -188,7 +188,7 @@ func (a *api) resourceExpiry(r *httpd.Request) error {
 	if err := a.Blobs.Update(r.Context(), ids, blob.Change{Expires: &at}); err != nil {
 		return err
 	}
-	a.audit(r, "file expiry", fmt.Sprintf("%s at %d", r.Param("name"), at))
+	a.Audit.By(r, "file expiry", fmt.Sprintf("%s at %d", r.Param("name"), at))
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (a *api) changeRetention(r *httpd.Request, s *retain.Service) error {
 		Schedule *string           `json:"schedule"`
 		KeepFree *int64            `json:"keep_free"`
 	}
-	if err := read(r, &body); err != nil {
+	if err := r.ReadExactJSON(&body); err != nil {
 		return err
 	}
 	if len(body.Policies) > 0 {
@@ -228,7 +228,7 @@ func (a *api) changeRetention(r *httpd.Request, s *retain.Service) error {
 	if err != nil {
 		return err
 	}
-	a.audit(r, "retention set", string(text))
+	a.Audit.By(r, "retention set", string(text))
 	return a.showRetention(r, s)
 }
 

@@ -65,7 +65,7 @@ func (a *api) kick(r *httpd.Request) error {
 	if !a.Live.Kick(id) {
 		return httpd.NotFound("Not Found: there is no such connection")
 	}
-	a.audit(r, "kick", "id="+strconv.FormatUint(id, 10))
+	a.Audit.By(r, "kick", "id="+strconv.FormatUint(id, 10))
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
 }
@@ -83,7 +83,7 @@ func (a *api) setUser(r *httpd.Request) error {
 		Role     *string `json:"role"`
 		Disabled *bool   `json:"disabled"`
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	name := r.Param("name")
@@ -94,7 +94,7 @@ func (a *api) setUser(r *httpd.Request) error {
 		return refusal(err)
 	}
 	text, err := json.Marshal(q)
-	a.audit(r, "user set", fmt.Sprintf("%s %s", name, text))
+	a.Audit.By(r, "user set", fmt.Sprintf("%s %s", name, text))
 	r.SetStatusCode(http.StatusNoContent)
 	return err
 }

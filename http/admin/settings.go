@@ -54,7 +54,7 @@ func (a *api) showSettings(r *httpd.Request) error {
 
 func (a *api) setSettings(r *httpd.Request) error {
 	pairs := map[string]string{}
-	if err := read(r, &pairs); err != nil {
+	if err := r.ReadExactJSON(&pairs); err != nil {
 		return err
 	}
 	if len(pairs) == 0 || len(pairs) > maxSettings {
@@ -113,7 +113,7 @@ func (a *api) settled(r *httpd.Request, detail string, restart []string, err err
 	} else if err != nil {
 		return err
 	}
-	a.audit(r, "config", detail)
+	a.Audit.By(r, "config", detail)
 	return r.JSON(http.StatusOK, map[string][]string{"restart_needed": append([]string{}, restart...)})
 }
 

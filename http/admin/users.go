@@ -150,14 +150,14 @@ func (a *api) newUser(r *httpd.Request) error {
 		userPassword
 		groupLists
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	err := a.Auth.AddUser(r.Context(), auth.NewUser{Name: q.Name, Password: q.Password, In: q.in(), Out: q.out()})
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user add", fmt.Sprintf("%s in=%v out=%v", q.Name, q.in(), q.out()))
+	a.Audit.By(r, "user add", fmt.Sprintf("%s in=%v out=%v", q.Name, q.in(), q.out()))
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (a *api) newUsers(r *httpd.Request) error {
 		End        int    `json:"endN"`
 		groupLists
 	}
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	const place = "[N]"
@@ -189,7 +189,7 @@ func (a *api) newUsers(r *httpd.Request) error {
 		}
 		made = append(made, u)
 	}
-	a.audit(r, "user add", fmt.Sprintf("%s from %d to %d in=%v out=%v", q.Expression, q.Start, q.End, q.in(), q.out()))
+	a.Audit.By(r, "user add", fmt.Sprintf("%s from %d to %d in=%v out=%v", q.Expression, q.Start, q.End, q.in(), q.out()))
 	r.Response.Header.Set("Cache-Control", "no-store")
 	return r.JSON(http.StatusOK, made)
 }
@@ -204,7 +204,7 @@ func (a *api) undo(ctx context.Context, made []userPassword) error {
 
 func (a *api) changePassword(r *httpd.Request) error {
 	var q userPassword
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	if q.Password == "" {
@@ -213,27 +213,27 @@ func (a *api) changePassword(r *httpd.Request) error {
 	if err := a.Auth.SetPassword(r.Context(), q.Name, q.Password); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user passwd", q.Name)
+	a.Audit.By(r, "user passwd", q.Name)
 	return nil
 }
 
 func (a *api) updateGroups(r *httpd.Request) error {
 	var q userGroups
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	in, out := q.in(), q.out()
 	if err := a.Auth.SetUser(r.Context(), q.Name, auth.Change{In: &in, Out: &out}); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
+	a.Audit.By(r, "user set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
 	return nil
 }
 
 // updateGroupUsers puts the named users into a group, and all others out of it.
 func (a *api) updateGroupUsers(r *httpd.Request) error {
 	var q groupUsers
-	if err := read(r, &q); err != nil {
+	if err := r.ReadExactJSON(&q); err != nil {
 		return err
 	}
 	if q.Name == auth.Anonymous {
@@ -265,7 +265,7 @@ func (a *api) updateGroupUsers(r *httpd.Request) error {
 			return refusal(err)
 		}
 	}
-	a.audit(r, "group set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
+	a.Audit.By(r, "group set", fmt.Sprintf("%s in=%v out=%v", q.Name, in, out))
 	return nil
 }
 
@@ -285,6 +285,6 @@ func (a *api) deleteUser(r *httpd.Request) error {
 	if err := a.RemoveUser(r.Context(), name); err != nil {
 		return refusal(err)
 	}
-	a.audit(r, "user remove", name)
+	a.Audit.By(r, "user remove", name)
 	return nil
 }

@@ -7,7 +7,6 @@
 package enroll
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,7 +69,7 @@ type Deps struct {
 	Profiles string         // directory of device profiles; need not exist
 	Site     func() Site    // asked each time: the configuration may change
 	Options  func() Options // the same
-	Audit    func(ctx context.Context, actor, action, detail string) error
+	Audit    httpd.Audit
 	Log      *slog.Logger
 }
 
@@ -151,11 +150,4 @@ func on(tag string, faces httpd.Face, role httpd.Role, routes []httpd.Route) []h
 		}
 	}
 	return routes
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *API) audit(ctx context.Context, actor, action, detail string) {
-	if err := a.Audit(ctx, actor, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }

@@ -2,10 +2,8 @@ package enroll
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,13 +80,8 @@ type wish struct {
 func (a *API) addInvite(r *httpd.Request) error {
 	noStore(r)
 	var q wish
-	d := json.NewDecoder(bytes.NewReader(r.PostBody()))
-	d.DisallowUnknownFields() // a misspelt group must not become none
-	if err := d.Decode(&q); err != nil {
-		return httpd.Bad("body: want JSON with user, groups, in, out, expires, uses, label: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return httpd.Bad("body: more after the JSON")
+	if err := r.ReadExactJSON(&q); err != nil {
+		return err
 	}
 	n := auth.NewInvite{
 		User: q.User, In: slices.Concat(q.Groups, q.In), Out: slices.Concat(q.Groups, q.Out), Uses: q.Uses, Label: q.Label, Role: q.Role, By: r.Who.User,
@@ -103,7 +96,7 @@ func (a *API) addInvite(r *httpd.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	a.audit(r.Context(), r.Who.User, "invite", AuditText(i))
+	a.Audit.By(r, "invite", AuditText(i))
 	v, err := NewInvitation(i, token, a.Site())
 	if err != nil {
 		return err
@@ -125,7 +118,7 @@ func (a *API) removeInvite(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	a.audit(r.Context(), r.Who.User, "invite remove", i.User+" id="+i.ID)
+	a.Audit.By(r, "invite remove", i.User+" id="+i.ID)
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
 }
@@ -134,6 +127,9 @@ func (a *API) removeInvite(r *httpd.Request) error {
 // connection package with a new certificate, which takes one use.
 func (a *API) invitedPackage(r *httpd.Request) error {
 	noStore(r)
+	if r.IsHead() {
+		return headless
+	}
 	token := string(r.QueryArgs().Peek("token"))
 	kind := strings.ToLower(string(r.QueryArgs().Peek("for")))
 	if kind != "" && kind != "atak" && kind != "itak" && kind != "wintak" {

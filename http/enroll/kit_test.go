@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"takd/http/enroll"
+	"takd/http/httpd"
 	"takd/store"
 	"takd/store/auth"
 	"takd/store/pki"
@@ -113,7 +114,7 @@ func newSite(t testing.TB) *site {
 	}
 	t.Cleanup(s.http.CloseIdleConnections)
 	s.serve(enroll.Deps{
-		Auth: s.store.Auth, Tokens: s.tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: log,
+		Auth: s.store.Auth, Tokens: s.tokens, PKI: s.store.PKI, Audit: httpd.NewAudit(s.store.Audit, log), Log: log,
 		Profiles: filepath.Join(s.data, "profiles"),
 		Site:     func() enroll.Site { return enroll.Site{Host: "tak.example.com", Name: "Test, server", APIPort: 9443} },
 		Options:  func() enroll.Options { return s.opts },

@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -101,7 +100,7 @@ func (a *API) start(r *httpd.Request, user, password string) (s session, status 
 	if s, err = a.session(r, p); err != nil {
 		return s, 0, err
 	}
-	a.audit(r.Context(), p.User, "login", "address="+address)
+	a.Audit(r.Context(), p.User, "login", "address="+address)
 	return s, 0, nil
 }
 
@@ -126,8 +125,8 @@ func (a *API) login(r *httpd.Request) error {
 	kind, _, _ := strings.Cut(string(r.Request.Header.ContentType()), ";")
 	switch {
 	case strings.EqualFold(strings.TrimSpace(kind), "application/json"):
-		if err := json.Unmarshal(r.PostBody(), &q); err != nil {
-			return httpd.Bad("login: want JSON with username and password")
+		if err := r.ReadJSON(&q); err != nil {
+			return err
 		}
 	case len(r.Request.Header.Peek("X-Requested-With")) == 0:
 		// Any site can have a browser send a form, but not with a header of its choice.
@@ -201,7 +200,7 @@ func (a *API) logout(r *httpd.Request) error {
 			return err
 		}
 		if r.Who.User != "" {
-			a.audit(r.Context(), r.Who.User, "logout", "address="+r.RemoteIP().String())
+			a.Audit.By(r, "logout", "address="+r.RemoteIP().String())
 		}
 	}
 	setCookie(r, "", fasthttp.CookieExpireDelete)

@@ -161,6 +161,9 @@ func clientUID(r *httpd.Request) string {
 // keyStore makes the key, too, for clients that cannot.
 func (a *API) keyStore(r *httpd.Request) error {
 	const maxPassword = 128
+	if r.IsHead() {
+		return headless
+	}
 	args := r.QueryArgs()
 	if cn := string(args.Peek("cn")); cn != "" && !strings.EqualFold(cn, r.Who.User) {
 		return httpd.Forbidden("cn: a certificate is only issued to the user who asks")
@@ -196,7 +199,7 @@ func (a *API) issueKey(r *httpd.Request, issue func() (*pki.Issued, error)) erro
 	select {
 	case a.keys <- struct{}{}:
 		defer func() { <-a.keys }()
-	case <-r.Done():
+	case <-r.Context().Done():
 		return busy()
 	case <-time.After(patience):
 		return busy()
@@ -207,6 +210,10 @@ func (a *API) issueKey(r *httpd.Request, issue func() (*pki.Issued, error)) erro
 	}
 	return err
 }
+
+// headless answers HEAD where GET makes a certificate, or spends an invitation: what
+// looks at links, as programs for mail and chat do, shall not.
+var headless = httpd.Bad("HEAD: this route takes GET alone")
 
 func busy() error {
 	return &httpd.Error{Status: http.StatusServiceUnavailable, Code: 6, Message: "The server is making keys for others; try again"}

@@ -190,6 +190,12 @@ func TestKeyStore(t *testing.T) {
 	if got := s.enrolled("ann"); len(got) != 1 || got[0].ClientUID != "uid-9" {
 		t.Errorf("on record: %+v", got)
 	}
+	ann.method, ann.status = http.MethodHead, http.StatusBadRequest
+	s.do(ann)
+	if got := s.enrolled("ann"); len(got) != 1 {
+		t.Errorf("HEAD made a certificate: %d", len(got))
+	}
+	ann.method = http.MethodGet
 	ann.path, ann.status = path+"?cn=bob", http.StatusForbidden
 	s.do(ann)
 	ann.path, ann.status = path+"?password="+strings.Repeat("x", 500), http.StatusBadRequest
@@ -306,6 +312,7 @@ func TestInvitedPackage(t *testing.T) {
 	s.do(call{path: link(token, "&for=palm"), status: http.StatusBadRequest})
 	s.do(call{path: link("", ""), status: http.StatusUnauthorized})
 	s.do(call{path: link(strings.Repeat("a", 26), ""), status: http.StatusUnauthorized})
+	s.do(call{method: http.MethodHead, path: link(token, ""), status: http.StatusBadRequest})
 	a := s.do(call{path: link(token, "&for=itak"), wantKind: "application/zip"})
 	z, err := zip.NewReader(bytes.NewReader(a.body), int64(len(a.body)))
 	if err != nil {

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -79,8 +78,8 @@ func (a *api) setMIME(r *httpd.Request) error {
 
 func (a *api) setKeywords(r *httpd.Request) error {
 	list := []string{}
-	if err := json.Unmarshal(r.PostBody(), &list); err != nil {
-		return httpd.Bad("keywords: want a JSON list of words")
+	if err := r.ReadJSON(&list); err != nil {
+		return httpd.Bad("keywords: want a JSON list of words: %v", err)
 	}
 	return a.change(r, blob.Change{Keywords: &list})
 }
@@ -178,6 +177,6 @@ func (a *api) remove(r *httpd.Request, q blob.Query) (int, error) {
 	if err := a.Store.Delete(r.Context(), ids...); err != nil {
 		return 0, err
 	}
-	a.audit(r, "file delete", fmt.Sprintf("%s ids=%v", q.Hash, ids))
+	a.Audit.By(r, "file delete", fmt.Sprintf("%s ids=%v", q.Hash, ids))
 	return len(ids), nil
 }

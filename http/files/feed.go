@@ -118,6 +118,6 @@ func (a *api) deleteFeed(r *httpd.Request) error {
 	if err := a.Videos.Delete(r.Context(), videoViewer(r), id); err != nil {
 		return refusedVideo(err)
 	}
-	a.audit(r, "video delete", id)
+	a.Audit.By(r, "video delete", id)
 	return nil
 }

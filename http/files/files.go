@@ -9,7 +9,6 @@
 package files
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -28,7 +27,7 @@ import (
 type Deps struct {
 	Store  *blob.Store
 	Videos *video.Store
-	Audit  func(ctx context.Context, actor, action, detail string) error
+	Audit  httpd.Audit
 	Log    *slog.Logger
 }
 
@@ -253,11 +252,4 @@ func refused(err error) error {
 		return httpd.NotFound("Not Found: no such file")
 	}
 	return err
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }

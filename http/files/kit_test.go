@@ -42,7 +42,8 @@ func newSite(t testing.TB) *site {
 	if s.store, err = blob.Open(t.Context(), s.db, filepath.Join(s.dir, "blob"), func() blob.Options { return s.limits }, nil); err != nil {
 		t.Fatal(err)
 	}
-	s.routes = files.Routes(files.Deps{Store: s.store, Videos: video.New(s.db), Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler)})
+	log := slog.New(slog.DiscardHandler)
+	s.routes = files.Routes(files.Deps{Store: s.store, Videos: video.New(s.db), Audit: httpd.NewAudit(s.db.Audit, log), Log: log})
 	s.Site = httpdtest.New(t, s.routes)
 	return s
 }

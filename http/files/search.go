@@ -2,8 +2,6 @@ package files
 
 import (
 	"cmp"
-	"crypto/rand"
-	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -348,11 +346,4 @@ func (a *api) filesCount(r *httpd.Request) error {
 		}
 	}
 	return r.Envelope("Count", n)
-}
-
-func newUID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }

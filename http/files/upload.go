@@ -16,6 +16,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"takd/http/httpd"
 	"takd/store/blob"
 )
@@ -204,7 +206,7 @@ func (a *api) take(r *httpd.Request, f blob.File, form bool) (blob.File, error) 
 		f.Name = u.Hash()
 	}
 	if f.UID == "" && !slices.Contains(f.Keywords, packageWord) {
-		f.UID = newUID()
+		f.UID = uuid.NewString()
 	}
 	f, err = u.Keep(r.Context(), f)
 	if err != nil {

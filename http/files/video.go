@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"takd/http/httpd"
 	"takd/store/video"
 )
@@ -104,16 +106,19 @@ func (c *connection) complete() error {
 			*s = d
 		}
 	}
-	def(&c.UUID, newUID())
-	if c.Alias == "" || len(c.Feeds) > 100 {
-		return httpd.Bad("alias: want it; feeds: want at most 100")
+	def(&c.UUID, uuid.NewString())
+	switch {
+	case c.Alias == "":
+		return httpd.Bad("alias: want it")
+	case len(c.Feeds) > 100:
+		return httpd.Bad("feeds: %d; want at most 100", len(c.Feeds))
 	}
 	if c.Feeds == nil {
 		c.Feeds = []feed{}
 	}
 	for i := range c.Feeds {
 		f := &c.Feeds[i]
-		def(&f.UUID, newUID())
+		def(&f.UUID, uuid.NewString())
 		def(&f.Alias, c.Alias)
 		f.URL = noPort.ReplaceAllString(strings.TrimSpace(f.URL), "$1$2")
 		for _, d := range []struct {
@@ -172,7 +177,10 @@ func (a *api) video(r *httpd.Request) error {
 
 func (a *api) addVideos(r *httpd.Request) error {
 	var body connections
-	if err := json.Unmarshal(r.PostBody(), &body); err != nil || len(body.VideoConnections) == 0 || len(body.VideoConnections) > 100 {
+	if err := r.ReadJSON(&body); err != nil {
+		return err
+	}
+	if len(body.VideoConnections) == 0 || len(body.VideoConnections) > 100 {
 		return httpd.Bad("body: want videoConnections, 1 to 100 of them")
 	}
 	return a.keep(r, body.VideoConnections)
@@ -180,8 +188,8 @@ func (a *api) addVideos(r *httpd.Request) error {
 
 func (a *api) putVideo(r *httpd.Request) error {
 	var c connection
-	if err := json.Unmarshal(r.PostBody(), &c); err != nil {
-		return httpd.Bad("body: want a video connection")
+	if err := r.ReadJSON(&c); err != nil {
+		return err
 	}
 	c.UUID = r.Param("uid")
 	if list, err := a.visible(r, c.UUID); err != nil || len(list) == 0 {
@@ -205,6 +213,8 @@ func (a *api) keep(r *httpd.Request, list []connection) error {
 		if err := list[i].complete(); err != nil {
 			return err
 		}
+	}
+	for i := range list {
 		body, err := json.Marshal(&list[i])
 		if err != nil {
 			return err
@@ -228,6 +238,6 @@ func (a *api) deleteVideo(r *httpd.Request) error {
 	if err := a.Videos.Delete(r.Context(), videoViewer(r), r.Param("uid")); err != nil {
 		return refusedVideo(err)
 	}
-	a.audit(r, "video delete", r.Param("uid"))
+	a.Audit.By(r, "video delete", r.Param("uid"))
 	return nil
 }

@@ -3,10 +3,8 @@
 package icons
 
 import (
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,8 +16,7 @@ import (
 // Deps is what the API needs.
 type Deps struct {
 	Store *icon.Store
-	Audit func(ctx context.Context, actor, action, detail string) error
-	Log   *slog.Logger
+	Audit httpd.Audit
 }
 
 type api struct{ Deps }
@@ -143,7 +140,7 @@ func (a *api) add(r *httpd.Request) error {
 	if err != nil {
 		return refused(err)
 	}
-	a.audit(r, "icon set put", set.UID)
+	a.Audit.By(r, "icon set put", set.UID)
 	return r.Envelope(stringKind, set.UID)
 }
 
@@ -169,14 +166,7 @@ func (a *api) remove(r *httpd.Request) error {
 	if err := a.Store.Delete(uid); err != nil {
 		return refused(err)
 	}
-	a.audit(r, "icon set delete", uid)
+	a.Audit.By(r, "icon set delete", uid)
 	r.SetStatusCode(http.StatusOK)
 	return nil
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"log/slog"
 	"mime/multipart"
 	"strings"
 	"testing"
@@ -21,9 +20,8 @@ func newSite(t *testing.T) (s *httpdtest.Site, audit *[]string) {
 		t.Fatal(err)
 	}
 	audit = new([]string)
-	return httpdtest.New(t, icons.Routes(icons.Deps{Store: store, Log: slog.New(slog.DiscardHandler), Audit: func(_ context.Context, actor, action, detail string) error {
+	return httpdtest.New(t, icons.Routes(icons.Deps{Store: store, Audit: func(_ context.Context, actor, action, detail string) {
 		*audit = append(*audit, actor+" "+action+" "+detail)
-		return nil
 	}})), audit
 }
 

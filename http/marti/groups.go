@@ -1,7 +1,6 @@
 package marti
 
 import (
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -216,7 +215,7 @@ func (a *api) forceActive(r *httpd.Request) error {
 	if err := a.setGroups(r, m); err != nil {
 		return err
 	}
-	a.audit(r, "groups active", m.user)
+	a.Audit.By(r, "groups active", m.user)
 	return nil
 }
 
@@ -226,13 +225,13 @@ func (a *api) setGroups(r *httpd.Request, m member) error {
 		Direction string `json:"direction"`
 		Active    bool   `json:"active"`
 	}
-	if err := json.Unmarshal(r.PostBody(), &list); err != nil {
-		return httpd.Bad("body: want a list of groups with name, direction and active")
+	if err := r.ReadJSON(&list); err != nil {
+		return err
 	}
 	wish := map[[2]string]bool{}
 	for _, g := range list {
 		if g.Direction != "IN" && g.Direction != "OUT" {
-			return httpd.Bad("direction of %q: want IN or OUT", g.Name)
+			return httpd.Bad("direction of %.80q: want IN or OUT", g.Name)
 		}
 		wish[[2]string{g.Name, g.Direction}] = g.Active
 	}
@@ -242,7 +241,7 @@ func (a *api) setGroups(r *httpd.Request, m member) error {
 		return ok && active || !ok && g.Active
 	}, func() error {
 		for k := range wish {
-			return httpd.Forbidden("group %q %s: %s is not in it", k[0], k[1], m.user)
+			return httpd.Forbidden("group %.80q %s: %s is not in it", k[0], k[1], m.user)
 		}
 		return nil
 	})
@@ -251,8 +250,8 @@ func (a *api) setGroups(r *httpd.Request, m member) error {
 // setActiveBits switches on the groups with these bits, and all others off.
 func (a *api) setActiveBits(r *httpd.Request) error {
 	var bits []int
-	if err := json.Unmarshal(r.PostBody(), &bits); err != nil {
-		return httpd.Bad("body: want a list of bit positions")
+	if err := r.ReadJSON(&bits); err != nil {
+		return err
 	}
 	return a.switchGroups(r, caller(r), func(g group) bool { return slices.Contains(bits, g.Bit) }, func() error { return nil })
 }

@@ -43,8 +43,8 @@ func TestGroups(t *testing.T) {
 	one := jsonOK + `{"version":"3","type":"com.bbn.marti.remote.groups.Group","data":` + entry("Blue", "IN", 3, true) + `,"nodeId":"node-1"}`
 	s.want("ann", "GET", "/Marti/api/groups/Blue/IN", "", one)
 	for _, path := range []string{"/Marti/api/groups/Red/IN", "/Marti/api/groups/Blue/SIDE"} {
-		if got := s.do("ann", "GET", path, ""); got.status != 404 {
-			t.Errorf("%s: %d", path, got.status)
+		if got := s.Do("ann", "GET", path, ""); got.Status != 404 {
+			t.Errorf("%s: %d", path, got.Status)
 		}
 	}
 	s.want("ann", "GET", "/Marti/api/groups/members?groupNameFilter=Blue", "", jsonOK+`{"version":"3","type":"java.lang.Integer","data":3,"nodeId":"node-1"}`)
@@ -91,12 +91,12 @@ func TestActiveGroups(t *testing.T) {
 		`[{"name":"Blue","direction":"SIDE","active":true}]`: 400,
 		`{`: 400, `"x"`: 400,
 	} {
-		if got := s.do("ann", "PUT", "/Marti/api/groups/active", body); got.status != status {
-			t.Errorf("%s: %d, want %d", body, got.status, status)
+		if got := s.Do("ann", "PUT", "/Marti/api/groups/active", body); got.Status != status {
+			t.Errorf("%s: %d, want %d", body, got.Status, status)
 		}
 	}
-	if got := s.do("ann", "PUT", "/Marti/api/groups/activebits", `["3"]`); got.status != 400 {
-		t.Errorf("bits as text: %d", got.status)
+	if got := s.Do("ann", "PUT", "/Marti/api/groups/activebits", `["3"]`); got.Status != 400 {
+		t.Errorf("bits as text: %d", got.Status)
 	}
 	want(cached, true, true, true, true)
 }
@@ -117,8 +117,8 @@ func TestForceActive(t *testing.T) {
 		{"boss", "", off, 404},
 		{"boss", "bob", off, 200},
 	} {
-		if got := s.do(tc.user, "PUT", path+tc.whose, tc.body); got.status != tc.want {
-			t.Errorf("%s for %q with %s: %d %s; want %d", tc.user, tc.whose, tc.body, got.status, got.body, tc.want)
+		if got := s.Do(tc.user, "PUT", path+tc.whose, tc.body); got.Status != tc.want {
+			t.Errorf("%s for %q with %s: %d %s; want %d", tc.user, tc.whose, tc.body, got.Status, got.Body, tc.want)
 		}
 	}
 	s.want("bob", "GET", cached, "", groups(entry("Blue", "IN", 3, false), entry("Blue", "OUT", 3, true)))

@@ -204,8 +204,8 @@ func (a *api) cotOf(r *httpd.Request) error {
 		return err
 	}
 	var uids []string
-	if err := json.Unmarshal(r.PostBody(), &uids); err != nil {
-		return httpd.Bad("body: want a JSON list of uids")
+	if err := r.ReadJSON(&uids); err != nil {
+		return err
 	}
 	if len(uids) > maxUIDs {
 		return httpd.Bad("body: %d uids: at most %d", len(uids), maxUIDs)

@@ -2,24 +2,15 @@ package marti_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
-	"math/big"
-	"net/http"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"takd/http/httpd"
+	"takd/http/httpd/httpdtest"
 	"takd/http/marti"
 	"takd/store/auth"
 	"takd/store/contact"
@@ -55,15 +46,13 @@ func (c *crowd) Settle(context.Context) {
 }
 
 type site struct {
-	testing.TB
+	*httpdtest.Site
 
 	db      *meta.DB
 	users   *auth.Service
 	contact *contact.Store
 	live    *crowd
 	echo    *echo
-	url     string
-	client  *http.Client
 	routes  []httpd.Route
 }
 
@@ -71,18 +60,8 @@ type nobodyRevoked struct{}
 
 func (nobodyRevoked) IsRevoked(string) bool { return false }
 
-// Certificate implements httpd.Authenticator.
-func (*site) Certificate(context.Context, []*x509.Certificate) (httpd.Principal, error) {
-	return httpd.Principal{}, httpd.ErrUnknown
-}
-
-// Password implements httpd.Authenticator.
-func (*site) Password(context.Context, string, string, netip.Addr) (httpd.Principal, error) {
-	return httpd.Principal{}, httpd.ErrUnknown
-}
-
-// Token implements httpd.Authenticator: the token is the user's name.
-func (s *site) Token(ctx context.Context, user string) (httpd.Principal, error) {
+// who is the user whose name is the token.
+func (s *site) who(ctx context.Context, user string) (httpd.Principal, error) {
 	p, err := s.users.Principal(ctx, user)
 	role := map[string]httpd.Role{auth.RoleAdmin: httpd.Admin, auth.RoleUser: httpd.Writer, auth.RoleReadonly: httpd.User}[p.Role]
 	return httpd.Principal{User: p.User, Role: role, In: p.In, Out: p.Out}, err
@@ -92,7 +71,7 @@ func (s *site) Token(ctx context.Context, user string) (httpd.Principal, error) 
 // red (Red), view (readonly, receives from Blue) and boss (administrator in no group).
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{TB: t, live: &crowd{}, echo: newEcho()}
+	s := &site{live: &crowd{}, echo: newEcho()}
 	var err error
 	if s.db, err = meta.Open(t.Context(), filepath.Join(t.TempDir(), "meta.db"), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
@@ -113,63 +92,18 @@ func newSite(t testing.TB) *site {
 	}
 	s.routes = marti.Routes(marti.Deps{
 		Live: s.live, Streams: s.echo, Auth: s.users, Contact: s.contact, NodeID: "node-1", Version: "1.2.3-rc1", Upload: func() int { return 400 },
-		Audit: s.db.Audit, Log: slog.New(slog.DiscardHandler),
+		Audit: httpd.NewAudit(s.db.Audit, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 	})
-	server, err := httpd.New(httpd.Options{Auth: s, NodeID: "node-1", Routes: s.routes, Limits: httpd.Limits{Logins: 10_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := serverCertificate(t)
-	addr, err := server.Listen(httpd.Enroll, "127.0.0.1:0", func() *tls.Config { return cert })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.url = "https://" + addr.String()
-	s.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	t.Cleanup(func() {
-		s.client.CloseIdleConnections()
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		if err := server.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	s.Site = httpdtest.NewFor(t, s.who, s.routes)
 	return s
 }
 
-type answer struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func (s *site) do(user, method, path, body string) answer {
-	s.Helper()
-	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, strings.NewReader(body))
-	if err != nil {
-		s.Fatal(err)
-	}
-	if user != "" {
-		req.Header.Set("Authorization", "Bearer "+user)
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		s.Fatal(err)
-	}
-	b, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if err != nil {
-		s.Fatal(err)
-	}
-	return answer{resp.StatusCode, resp.Header, string(b)}
-}
-
 // want compares status, content type and body, byte by byte.
-func (s *site) want(user, method, path, body, want string) answer {
+func (s *site) want(user, method, path, body, want string) httpdtest.Answer {
 	s.Helper()
-	got := s.do(user, method, path, body)
-	kind := got.header.Get("Content-Type")
-	if text := strings.TrimSpace(fmt.Sprint(got.status, " ", kind, " ", got.body)); text != want {
+	got := s.Do(user, method, path, body)
+	kind := got.Header.Get("Content-Type")
+	if text := strings.TrimSpace(fmt.Sprint(got.Status, " ", kind, " ", got.Body)); text != want {
 		s.Errorf("%s %s as %s:\n%s\nwant\n%s", method, path, user, text, want)
 	}
 	return got
@@ -179,17 +113,3 @@ const (
 	jsonOK = "200 application/json "
 	textOK = "200 text/plain "
 )
-
-func serverCertificate(t testing.TB) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-}

@@ -65,7 +65,7 @@ type Deps struct {
 	NodeID  string
 	Version string
 	Upload  func() int // largest upload in MB
-	Audit   func(ctx context.Context, actor, action, detail string) error
+	Audit   httpd.Audit
 	Log     *slog.Logger
 }
 
@@ -200,13 +200,6 @@ func emptyList(r *httpd.Request) error { return r.JSON(http.StatusOK, []string{}
 func created(r *httpd.Request) error {
 	r.SetStatusCode(http.StatusCreated)
 	return nil
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }
 
 // reaches reports whether a client in the groups in can be seen by who receives

@@ -407,6 +407,6 @@ func (a *api) unsubscribe(r *httpd.Request) error {
 	if !a.Live.Kick(id) {
 		return httpd.NotFound("Not Found: there is no such subscription")
 	}
-	a.audit(r, "kick", "connection "+text)
+	a.Audit.By(r, "kick", "connection "+text)
 	return r.Envelope("java.lang.String", text)
 }

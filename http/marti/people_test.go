@@ -37,12 +37,12 @@ func TestContacts(t *testing.T) {
 	}
 	s.want("ann", "GET", "/Marti/api/contacts/all/lite", "", jsonOK+"["+lite(annContact, "ann")+","+lite(bobContact, "bob")+"]")
 	s.want("view", "GET", "/Marti/api/contacts/all?sortBy=UID&direction=DESCENDING&noFederates=true", "", jsonOK+"["+bobContact+","+annContact+"]")
-	if got := s.do("red", "GET", "/Marti/api/contacts/all", "").body; strings.Contains(got, "bob") || !strings.Contains(got, "UID-red") {
+	if got := s.Do("red", "GET", "/Marti/api/contacts/all", "").Body; strings.Contains(got, "bob") || !strings.Contains(got, "UID-red") {
 		t.Errorf("red sees %s", got)
 	}
 	for _, q := range []string{"?sortBy=x", "?direction=x"} {
-		if got := s.do("ann", "GET", "/Marti/api/contacts/all"+q, ""); got.status != 400 {
-			t.Errorf("%s: %d", q, got.status)
+		if got := s.Do("ann", "GET", "/Marti/api/contacts/all"+q, ""); got.Status != 400 {
+			t.Errorf("%s: %d", q, got.Status)
 		}
 	}
 }
@@ -72,14 +72,14 @@ func TestEndpoints(t *testing.T) {
 	old := `{"callsign":"OLD","uid":"UID-old","username":"old","team":"Red","role":"HQ","lastEventTime":"` + stamp(now.Add(-2*time.Hour)) + `0Z","lastStatus":"Disconnected"}`
 	const tail = `],"nodeId":"node-1"}`
 	got := s.want("ann", "GET", "/Marti/api/clientEndPoints", "", head+bob+","+fresh+","+old+tail)
-	if got.header.Get("Cache-Control") != "must-revalidate, max-age=0, no-cache, no-store" || got.header.Get("Expires") != "0" || !settled {
-		t.Errorf("headers %v, settled %v", got.header, settled)
+	if got.Header.Get("Cache-Control") != "must-revalidate, max-age=0, no-cache, no-store" || got.Header.Get("Expires") != "0" || !settled {
+		t.Errorf("headers %v, settled %v", got.Header, settled)
 	}
 	s.want("ann", "GET", "/Marti/api/clientEndPoints?secAgo=3600&showMostRecentOnly=maybe", "", head+bob+","+fresh+tail)
 	s.want("ann", "GET", "/Marti/api/clientEndPoints?showCurrentlyConnectedClients=true&group=Blue", "", head+bob+tail)
 	for query, want := range map[string]int{"secAgo=-1": 400, "secAgo=x": 400, "group=Red": 403, "showCurrentlyConnectedClients=what": 200} {
-		if got := s.do("ann", "GET", "/Marti/api/clientEndPoints?"+query, ""); got.status != want {
-			t.Errorf("%s: %d, want %d", query, got.status, want)
+		if got := s.Do("ann", "GET", "/Marti/api/clientEndPoints?"+query, ""); got.Status != want {
+			t.Errorf("%s: %d, want %d", query, got.Status, want)
 		}
 	}
 }
@@ -97,9 +97,9 @@ func TestSubscriptions(t *testing.T) {
 	names := func(user, query string) string {
 		t.Helper()
 		var p page
-		got := s.do(user, "GET", "/Marti/api/subscriptions/all"+query, "")
-		if err := json.Unmarshal([]byte(got.body), &p); err != nil || p.Type != "com.bbn.marti.remote.SubscriptionInfo" || p.Data == nil {
-			t.Fatalf("%s: %v: %s", query, err, got.body)
+		got := s.Do(user, "GET", "/Marti/api/subscriptions/all"+query, "")
+		if err := json.Unmarshal([]byte(got.Body), &p); err != nil || p.Type != "com.bbn.marti.remote.SubscriptionInfo" || p.Data == nil {
+			t.Fatalf("%s: %v: %s", query, err, got.Body)
 		}
 		all := []string{}
 		for _, one := range p.Data {
@@ -118,7 +118,7 @@ func TestSubscriptions(t *testing.T) {
 	if got := names("ann", ""); got != "ANN BOB" {
 		t.Errorf("ann sees %s", got)
 	}
-	got := s.do("ann", "GET", "/Marti/api/subscription/UID-bob", "").body
+	got := s.Do("ann", "GET", "/Marti/api/subscription/UID-bob", "").Body
 	i, j := strings.Index(got, `"lastReportDiffMilliseconds":`), strings.LastIndex(got, "},")
 	created := time.Now().UTC().Format(time.DateOnly)
 	group := func(direction string) string {
@@ -132,8 +132,8 @@ func TestSubscriptions(t *testing.T) {
 	if i < 0 || got[:i] != want || got[j:] != `},"nodeId":"node-1"}` {
 		t.Errorf("subscription:\n%s\nwant\n%s", got, want)
 	}
-	if got := s.do("ann", "GET", "/Marti/api/subscription/UID-red", ""); got.status != 404 {
-		t.Errorf("a subscription of another group: %d", got.status)
+	if got := s.Do("ann", "GET", "/Marti/api/subscription/UID-red", ""); got.Status != 404 {
+		t.Errorf("a subscription of another group: %d", got.Status)
 	}
 }
 
@@ -143,8 +143,8 @@ func TestDeleteSubscription(t *testing.T) {
 	const path = "/Marti/api/subscriptions/delete/"
 	s.want("boss", "DELETE", path+"7", "", jsonOK+`{"version":"3","type":"java.lang.String","data":"7","nodeId":"node-1"}`)
 	for id, want := range map[string]int{"8": 404, "UID-bob": 400, "-1": 400, "18446744073709551616": 400} {
-		if got := s.do("boss", "DELETE", path+id, ""); got.status != want {
-			t.Errorf("delete %s: %d, want %d", id, got.status, want)
+		if got := s.Do("boss", "DELETE", path+id, ""); got.Status != want {
+			t.Errorf("delete %s: %d, want %d", id, got.Status, want)
 		}
 	}
 	log, err := s.db.AuditLog(t.Context(), 10)

@@ -30,14 +30,14 @@ func TestServerAnswers(t *testing.T) {
 	s.want("boss", "GET", "/Marti/api/util/user/roles", "", jsonOK+`["ROLE_ADMIN","ROLE_ANONYMOUS"]`)
 	s.want("view", "GET", "/Marti/api/util/user/roles", "", jsonOK+`["ROLE_ANONYMOUS","ROLE_READONLY"]`)
 	s.want("boss", "GET", "/Marti/api/util/isAdmin", "", jsonOK+`true`)
-	if got := s.do("ann", "GET", "/Marti/api/util/isAdmin", ""); got.status != 403 {
-		t.Errorf("isAdmin of a user: %d", got.status)
+	if got := s.Do("ann", "GET", "/Marti/api/util/isAdmin", ""); got.Status != 403 {
+		t.Errorf("isAdmin of a user: %d", got.Status)
 	}
 	s.want("ann", "PUT", "/Marti/api/missions/citrap/subscription", "", "201")
-	got := s.do("ann", "GET", "/Marti/GetTime", "")
-	m := regexp.MustCompile(`^\{ "time" : "(\d{13})" \}$`).FindStringSubmatch(got.body)
+	got := s.Do("ann", "GET", "/Marti/GetTime", "")
+	m := regexp.MustCompile(`^\{ "time" : "(\d{13})" \}$`).FindStringSubmatch(got.Body)
 	if m == nil {
-		t.Fatalf("GetTime = %q", got.body)
+		t.Fatalf("GetTime = %q", got.Body)
 	}
 	if ms, err := strconv.ParseInt(m[1], 10, 64); err != nil || time.Since(time.UnixMilli(ms)).Abs() > time.Minute {
 		t.Errorf("GetTime = %s, %v", m[1], err)
@@ -54,16 +54,16 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 			t.Errorf("%s %s is public", r.Method, r.Path)
 		}
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(r.Path, "x")
-		if got := s.do("", r.Method, path, ""); got.status != 401 || !strings.Contains(got.body, "BadCredentialsException") {
-			t.Errorf("%s %s without credentials: %d %s", r.Method, path, got.status, got.body)
+		if got := s.Do("", r.Method, path, ""); got.Status != 401 || !strings.Contains(got.Body, "BadCredentialsException") {
+			t.Errorf("%s %s without credentials: %d %s", r.Method, path, got.Status, got.Body)
 		}
 		if r.Role != httpd.Admin {
 			continue
 		}
 		admin++
 		for _, user := range []string{"ann", "view"} {
-			if got := s.do(user, r.Method, path, ""); got.status != 403 {
-				t.Errorf("%s %s as %s: %d, want 403", r.Method, path, user, got.status)
+			if got := s.Do(user, r.Method, path, ""); got.Status != 403 {
+				t.Errorf("%s %s as %s: %d, want 403", r.Method, path, user, got.Status)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (s *site) socket(user string, header ...string) (c *websocket.Conn, status 
 		h.Set(header[i], header[i+1])
 	}
 	d := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 20 * time.Second}
-	c, resp, err := d.DialContext(s.Context(), "wss"+strings.TrimPrefix(s.url, "https")+"/takproto/1", h)
+	c, resp, err := d.DialContext(s.Context(), "wss"+strings.TrimPrefix(s.URL, "https")+"/takproto/1", h)
 	if err == nil {
 		s.Cleanup(func() { _ = c.Close() })
 		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -62,7 +62,7 @@ func (s *site) socket(user string, header ...string) (c *websocket.Conn, status 
 
 func TestStreamOpens(t *testing.T) {
 	s := newSite(t)
-	host := s.url
+	host := s.URL
 	for name, tc := range map[string]struct {
 		user   string
 		header []string
@@ -84,8 +84,8 @@ func TestStreamOpens(t *testing.T) {
 			}
 		})
 	}
-	if got := s.do("ann", "GET", "/takproto/1", ""); got.status != 400 {
-		t.Errorf("without an upgrade: %d", got.status)
+	if got := s.Do("ann", "GET", "/takproto/1", ""); got.Status != 400 {
+		t.Errorf("without an upgrade: %d", got.Status)
 	}
 }
 

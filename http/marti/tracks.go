@@ -3,7 +3,6 @@ package marti
 import (
 	"archive/zip"
 	"context"
-	"encoding/xml"
 	"io"
 	"maps"
 	"slices"
@@ -205,13 +204,6 @@ func (a *api) file(r *httpd.Request, name, contentType string, write func(io.Wri
 	return a.stream(r, contentType, func(_ context.Context, w io.Writer) error { return write(w) })
 }
 
-// escaped is a text within XML.
-func escaped(text string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text)) // a Builder takes everything
-	return b.String()
-}
-
 func (t *track) name() string {
 	if t.callsign != "" {
 		return t.callsign
@@ -233,7 +225,7 @@ func stampOf(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 func writePlaces(w io.Writer, all []*track) error {
 	for _, t := range all {
 		p := t.points[0]
-		_, err := io.WriteString(w, "<Placemark><name>"+escaped(t.name())+"</name><description>"+escaped(t.uid+" "+t.kind)+"</description><TimeStamp><when>"+
+		_, err := io.WriteString(w, "<Placemark><name>"+httpd.EscapeXML(t.name())+"</name><description>"+httpd.EscapeXML(t.uid+" "+t.kind)+"</description><TimeStamp><when>"+
 			stampOf(p.at)+"</when></TimeStamp><Point><coordinates>"+degrees(p.lon)+","+degrees(p.lat)+","+p.height()+"</coordinates></Point></Placemark>\n")
 		if err != nil {
 			return err
@@ -245,7 +237,7 @@ func writePlaces(w io.Writer, all []*track) error {
 func writeTracks(w io.Writer, all []*track) error {
 	for _, t := range all {
 		var b strings.Builder
-		b.WriteString("<Placemark><name>" + escaped(t.name()) + "</name><description>" + escaped(t.uid+" "+t.kind) + "</description><gx:Track>\n")
+		b.WriteString("<Placemark><name>" + httpd.EscapeXML(t.name()) + "</name><description>" + httpd.EscapeXML(t.uid+" "+t.kind) + "</description><gx:Track>\n")
 		for _, p := range t.points {
 			b.WriteString("<when>" + stampOf(p.at) + "</when>")
 		}
@@ -267,7 +259,7 @@ func writeGPX(w io.Writer, all []*track) error {
 	}
 	for _, t := range all {
 		var b strings.Builder
-		b.WriteString("<trk><name>" + escaped(t.name()) + "</name><desc>" + escaped(t.uid) + "</desc><trkseg>\n")
+		b.WriteString("<trk><name>" + httpd.EscapeXML(t.name()) + "</name><desc>" + httpd.EscapeXML(t.uid) + "</desc><trkseg>\n")
 		for _, p := range t.points {
 			b.WriteString(`<trkpt lat="` + degrees(p.lat) + `" lon="` + degrees(p.lon) + `">`)
 			if p.known {

@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -70,12 +69,6 @@ func (a *api) admin(more []httpd.Route) []httpd.Route {
 		}
 	}
 	return routes
-}
-
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }
 
 // number is an id that stays with a name.
@@ -171,7 +164,7 @@ func (a *api) create(r *httpd.Request) error {
 	if err := mkdir(filepath.Join(a.Dir, kind, group)); err != nil {
 		return err
 	}
-	a.audit(r, "profile make", name)
+	a.Audit.By(r, "profile make", name)
 	p, err := a.describe(name)
 	if err != nil {
 		return err
@@ -200,8 +193,8 @@ func (a *api) change(r *httpd.Request) error {
 		return err
 	}
 	want := p
-	if err := json.Unmarshal(r.PostBody(), &want); err != nil {
-		return httpd.Bad("body: %v", err)
+	if err := r.ReadJSON(&want); err != nil {
+		return err
 	}
 	switch {
 	case want.Name != p.Name:
@@ -222,7 +215,7 @@ func (a *api) change(r *httpd.Request) error {
 		return fmt.Errorf("profiles: %w", err)
 	}
 	if want.Active != p.Active {
-		a.audit(r, "profile "+map[bool]string{true: "on", false: "off"}[want.Active], name)
+		a.Audit.By(r, "profile "+map[bool]string{true: "on", false: "off"}[want.Active], name)
 	}
 	if p, err = a.describe(name); err != nil {
 		return err
@@ -260,7 +253,7 @@ func (a *api) remove(r *httpd.Request) error {
 	} else if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	a.audit(r, "profile delete", name)
+	a.Audit.By(r, "profile delete", name)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }
@@ -328,7 +321,7 @@ func (a *api) put(r *httpd.Request) (err error) {
 		_ = os.Remove(out.Name())
 		return err
 	}
-	a.audit(r, "profile file", name+" "+filename)
+	a.Audit.By(r, "profile file", name+" "+filename)
 	return r.Envelope("ProfileFile", File{ID: number(filename), Name: filename, Size: n})
 }
 
@@ -375,7 +368,7 @@ func (a *api) removeFile(r *httpd.Request) error {
 	if err := os.Remove(filepath.Join(dir, f.Name)); err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	a.audit(r, "profile file delete", name+" "+f.Name)
+	a.Audit.By(r, "profile file delete", name+" "+f.Name)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

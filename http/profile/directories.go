@@ -116,7 +116,7 @@ func (a *api) setDirectories(r *httpd.Request) error {
 	if err := os.WriteFile(filepath.Join(dir, sharedMark), []byte(strings.Join(names, "\n")), 0o600); err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	a.audit(r, "profile directories", name+" "+strings.Join(names, ","))
+	a.Audit.By(r, "profile directories", name+" "+strings.Join(names, ","))
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }
@@ -129,7 +129,7 @@ func (a *api) clearDirectories(r *httpd.Request) error {
 	if err := os.Remove(filepath.Join(dir, sharedMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	a.audit(r, "profile directories", name)
+	a.Audit.By(r, "profile directories", name)
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

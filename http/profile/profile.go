@@ -11,15 +11,12 @@ package profile
 
 import (
 	"archive/zip"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -45,8 +42,7 @@ type Deps struct {
 	Dir     string        // DATA/profiles; need not exist
 	Site    func() string // https://host:port of the API, as phones reach it
 	Publish httpd.Publish
-	Audit   func(ctx context.Context, actor, action, detail string) error
-	Log     *slog.Logger
+	Audit   httpd.Audit
 }
 
 type api struct{ Deps }
@@ -310,9 +306,7 @@ func (p *Package) manifest() []byte {
 		if f.info != nil {
 			_, _ = fmt.Fprintf(id, "%s %d %d\n", f.path, f.info.Size(), f.info.ModTime().UnixNano())
 		}
-		contents.WriteString(`<Content ignore="false" zipEntry="`)
-		_ = xml.EscapeText(&contents, []byte(f.name)) // a Builder does not fail
-		contents.WriteString(`"/>`)
+		contents.WriteString(`<Content ignore="false" zipEntry="` + httpd.EscapeXML(f.name) + `"/>`)
 	}
 	uid := p.id
 	if uid == "" {
@@ -320,11 +314,5 @@ func (p *Package) manifest() []byte {
 	}
 	return fmt.Appendf(nil, `<MissionPackageManifest version="2"><Configuration><Parameter name="uid" value="%s"/><Parameter name="name" value="%s"/>`+
 		`<Parameter name="onReceiveImport" value="true"/><Parameter name="onReceiveDelete" value="true"/></Configuration><Contents>%s</Contents></MissionPackageManifest>`,
-		uid, escaped(p.name), contents.String())
-}
-
-func escaped(text string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text))
-	return b.String()
+		uid, httpd.EscapeXML(p.name), contents.String())
 }

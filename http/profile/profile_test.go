@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,10 +29,9 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{dir: t.TempDir()}
 	s.Site = httpdtest.New(t, profile.Routes(profile.Deps{
-		Dir: filepath.Join(s.dir, "profiles"), Log: slog.New(slog.DiscardHandler),
-		Audit: func(_ context.Context, actor, action, detail string) error {
+		Dir: filepath.Join(s.dir, "profiles"),
+		Audit: func(_ context.Context, actor, action, detail string) {
 			s.audit = append(s.audit, actor+" "+action+" "+detail)
-			return nil
 		},
 	}))
 	return s

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,8 +32,8 @@ func (a *api) send(r *httpd.Request) error {
 		return err
 	}
 	var uids []string
-	if err := json.Unmarshal(r.PostBody(), &uids); err != nil {
-		return httpd.Bad("body: want a list of uids: %v", err)
+	if err := r.ReadJSON(&uids); err != nil {
+		return err
 	}
 	if len(uids) == 0 || len(uids) > maxReceivers || slices.ContainsFunc(uids, func(uid string) bool { return uid == "" || len(uid) > maxUID }) {
 		return httpd.Bad("body: want 1 to %d uids of 1 to %d bytes", maxReceivers, maxUID)
@@ -67,7 +66,7 @@ func (a *api) send(r *httpd.Request) error {
 	if err != nil {
 		return err
 	}
-	a.audit(r, "profile send", fmt.Sprintf("%s to %d devices", name, len(uids)))
+	a.Audit.By(r, "profile send", fmt.Sprintf("%s to %d devices", name, len(uids)))
 	r.SetStatusCode(http.StatusOK)
 	return nil
 }

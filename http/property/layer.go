@@ -1,11 +1,11 @@
 package property
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+
+	"github.com/google/uuid"
 
 	"takd/http/httpd"
 	"takd/store/property"
@@ -50,17 +50,20 @@ func (a *api) oneLayer(r *httpd.Request) error {
 // putLayer keeps what it does not know as it is: web clients have fields of their own.
 func (a *api) putLayer(r *httpd.Request) error {
 	var body map[string]any
-	if err := json.Unmarshal(r.PostBody(), &body); err != nil || body == nil {
-		return httpd.Bad("body: want an object in JSON")
+	if err := r.ReadJSON(&body); err != nil {
+		return err
 	}
 	for _, field := range []string{"name", "url"} {
 		if s, ok := body[field].(string); !ok || s == "" {
 			return httpd.Bad("%s: want text", field)
 		}
 	}
-	uid, _ := body["uid"].(string)
+	uid, ok := body["uid"].(string)
+	if !ok && body["uid"] != nil {
+		return httpd.Bad("uid: want text")
+	}
 	if uid == "" && r.IsPost() {
-		uid = newUID()
+		uid = uuid.NewString()
 	}
 	body["uid"], body["creatorUid"] = uid, r.Who.User
 	text, err := json.Marshal(body)
@@ -88,12 +91,4 @@ func (a *api) deleteLayer(r *httpd.Request) error {
 	}
 	r.SetStatusCode(http.StatusOK)
 	return nil
-}
-
-// newUID is a random UUID.
-func newUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -37,7 +37,7 @@ func TestMapLayers(t *testing.T) {
 	s.Want(404, "red", "DELETE", at+"/"+uid, "")
 	s.Want(200, "ann", "DELETE", at+"/"+uid, "")
 	s.Want(404, "ann", "GET", at+"/"+uid, "")
-	for _, bad := range []string{"", "null", "[]", "{}", `{"name":1,"url":"u"}`, `{"name":"n"}`, `{"uid":"` + strings.Repeat("x", 300) + `","name":"n","url":"u"}`} {
+	for _, bad := range []string{"", "null", "[]", "{}", `{"name":1,"url":"u"}`, `{"uid":5,"name":"n","url":"u"}`, `{"uid":{},"name":"n","url":"u"}`, `{"name":"n"}`, `{"uid":"` + strings.Repeat("x", 300) + `","name":"n","url":"u"}`} {
 		s.Want(400, "ann", "POST", at, bad)
 	}
 	s.Want(400, "ann", "PUT", at, `{"name":"n","url":"u"}`) // which one

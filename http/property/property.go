@@ -4,7 +4,6 @@
 package property
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -75,8 +74,8 @@ func (a *api) one(r *httpd.Request) error {
 // put takes one pair, as an object with one field or with key and value.
 func (a *api) put(r *httpd.Request) error {
 	var body map[string]string
-	if err := json.Unmarshal(r.PostBody(), &body); err != nil {
-		return httpd.Bad("body: %v", err)
+	if err := r.ReadJSON(&body); err != nil {
+		return err
 	}
 	key, value := body["key"], body["value"]
 	switch {
@@ -104,6 +103,9 @@ func (a *api) remove(r *httpd.Request) error {
 }
 
 func (a *api) next(r *httpd.Request) error {
+	if r.IsHead() {
+		return httpd.Bad("HEAD: a counter takes GET alone")
+	}
 	n, err := a.Store.Next(r.Context(), r.Param("key"))
 	if errors.Is(err, property.ErrInvalid) {
 		return httpd.Bad("%v", err)

@@ -47,6 +47,10 @@ func TestProperties(t *testing.T) {
 	has(at+"/U/colour", `"data":[]`)
 	s.Want(200, "ann", "DELETE", at+"/U/all", "")
 	has(at+"/uids", `"data":[]`)
+	s.Want(200, "ann", "PUT", at+"/a%25b%20%C3%A4", `{"k%":"v"}`) // a percent sign is one
+	has(at+"/uids", `"data":["a%b ä"]`)
+	has(at+"/a%25b%20%C3%A4/k%25", `"data":["v"]`)
+	s.Want(400, "ann", "PUT", at+"/a%2Fb", `{"k":"v"}`)
 	for _, body := range []string{"", "{}", "[]", `{"a":1}`, `{"a":"b","c":"d"}`, `{"":"x"}`, `{"a":""}`, `{"a":"` + strings.Repeat("x", 5000) + `"}`, `{"a":"\u0000"}`, strings.Repeat("[", 10_000)} {
 		s.Want(400, "ann", "PUT", at+"/U", body)
 	}
@@ -87,15 +91,21 @@ func TestSequence(t *testing.T) {
 		t.Errorf("numbers: %v", got)
 	}
 	s.Want(403, "view", "GET", "/Marti/api/sync/sequence/reports", "")
+	s.Want(400, "ann", "HEAD", "/Marti/api/sync/sequence/reports", "") // counts nothing
+	if n := s.Want(200, "ann", "GET", "/Marti/api/sync/sequence/reports", "").Body; n != "41" {
+		t.Errorf("after HEAD: %s", n)
+	}
 	s.Want(400, "ann", "GET", "/Marti/api/sync/sequence/"+strings.Repeat("x", 300), "")
 }
 
 // What plugins ask for and nobody has is an empty list.
 func TestEmptyLists(t *testing.T) {
 	s := newSite(t)
-	for _, path := range []string{"/Marti/api/maplayers/all"} {
-		if got := s.Want(200, "view", "GET", path, "").Body; !strings.Contains(got, `"data":[]`) {
-			t.Errorf("%s: %s", path, got)
-		}
+	if got := s.Want(200, "view", "GET", "/Marti/api/maplayers/all", "").Body; !strings.Contains(got, `"data":[]`) {
+		t.Errorf("map layers: %s", got)
+	}
+	got := s.Want(200, "view", "GET", "/Marti/api/excheck/checklist/active?clientUid=U", "")
+	if got.Body != `<?xml version="1.0" encoding="UTF-8" standalone="yes"?><checklists/>` || got.Header.Get("Content-Type") != "application/xml" {
+		t.Errorf("checklists: %s %s", got.Header.Get("Content-Type"), got.Body)
 	}
 }

@@ -5,11 +5,8 @@
 package setup
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -96,15 +93,7 @@ func (d *Deps) start(r *httpd.Request) error {
 }
 
 func read(r *httpd.Request) (v Draft, err error) {
-	dec := json.NewDecoder(bytes.NewReader(r.PostBody()))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
-		return v, httpd.Bad("body: %v", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return v, httpd.Bad("body: more after the JSON")
-	}
-	return v, nil
+	return v, r.ReadExactJSON(&v)
 }
 
 func (d *Deps) check(r *httpd.Request) error {

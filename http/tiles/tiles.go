@@ -3,10 +3,8 @@
 package tiles
 
 import (
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -25,8 +23,7 @@ const (
 // Deps is what the API needs.
 type Deps struct {
 	Library *tiles.Library
-	Audit   func(ctx context.Context, actor, action, detail string) error
-	Log     *slog.Logger
+	Audit   httpd.Audit
 }
 
 type api struct{ Deps }
@@ -88,7 +85,7 @@ func (a *api) put(r *httpd.Request) error {
 	if err != nil {
 		return refused(err)
 	}
-	a.audit(r, "base map add", name)
+	a.Audit.By(r, "base map add", name)
 	return r.JSON(http.StatusCreated, info)
 }
 
@@ -97,16 +94,9 @@ func (a *api) remove(r *httpd.Request) error {
 	if err := a.Library.Remove(name); err != nil {
 		return refused(err)
 	}
-	a.audit(r, "base map remove", name)
+	a.Audit.By(r, "base map remove", name)
 	r.SetStatusCode(http.StatusNoContent)
 	return nil
-}
-
-// audit records what was done. That it was done stands either way.
-func (a *api) audit(r *httpd.Request, action, detail string) {
-	if err := a.Audit(r.Context(), r.Who.User, action, detail); err != nil {
-		a.Log.Error("not in the audit log", "action", action, "detail", detail, "error", err)
-	}
 }
 
 // refused is what a caller is told of an error of the library.

@@ -30,7 +30,10 @@ var People = map[string]httpd.Principal{
 	"boss": {User: "boss", Role: httpd.Admin},
 }
 
-type authenticator struct{}
+// Token tells who shows a token.
+type Token func(ctx context.Context, token string) (httpd.Principal, error)
+
+type authenticator struct{ token Token }
 
 func (authenticator) Certificate(context.Context, []*x509.Certificate) (httpd.Principal, error) {
 	return httpd.Principal{}, httpd.ErrUnknown
@@ -40,7 +43,11 @@ func (authenticator) Password(context.Context, string, string, netip.Addr) (http
 	return httpd.Principal{}, httpd.ErrUnknown
 }
 
-func (authenticator) Token(_ context.Context, user string) (httpd.Principal, error) {
+func (a authenticator) Token(ctx context.Context, token string) (httpd.Principal, error) {
+	return a.token(ctx, token)
+}
+
+func person(_ context.Context, user string) (httpd.Principal, error) {
 	p, ok := People[user]
 	if !ok {
 		return p, httpd.ErrUnknown
@@ -57,10 +64,16 @@ type Site struct {
 	Client *http.Client
 }
 
-// New serves routes until the test ends.
+// New serves routes to People until the test ends.
 func New(t testing.TB, routes []httpd.Route) *Site {
 	t.Helper()
-	server, err := httpd.New(httpd.Options{Auth: authenticator{}, NodeID: "node-1", Routes: routes, Limits: httpd.Limits{Logins: 10_000}})
+	return NewFor(t, person, routes)
+}
+
+// NewFor is New for other callers than People.
+func NewFor(t testing.TB, token Token, routes []httpd.Route) *Site {
+	t.Helper()
+	server, err := httpd.New(httpd.Options{Auth: authenticator{token}, NodeID: "node-1", Routes: routes, Limits: httpd.Limits{Logins: 10_000}})
 	if err != nil {
 		t.Fatal(err)
 	}

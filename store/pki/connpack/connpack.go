@@ -5,7 +5,6 @@ package connpack
 import (
 	"archive/zip"
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"software.sslmate.com/src/go-pkcs12"
 
 	"takd/store/meta"
@@ -142,7 +142,7 @@ func fileName(s string) string {
 func (p *Package) manifest(files []file) []byte {
 	var b bytes.Buffer
 	b.WriteString(`<MissionPackageManifest version="2"><Configuration>`)
-	for _, kv := range [][2]string{{"uid", newUUID()}, {"name", fileName(p.Name) + ".zip"}, {"onReceiveDelete", "true"}} {
+	for _, kv := range [][2]string{{"uid", uuid.NewString()}, {"name", fileName(p.Name) + ".zip"}, {"onReceiveDelete", "true"}} {
 		fmt.Fprintf(&b, `<Parameter name="%s" value="%s"/>`, kv[0], escape(kv[1]))
 	}
 	b.WriteString(`</Configuration><Contents>`)
@@ -207,11 +207,4 @@ func escape(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s)) // a Builder does not fail
 	return b.String()
-}
-
-func newUUID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }

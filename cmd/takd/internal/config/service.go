@@ -99,11 +99,7 @@ func (s *Service) Reload() (restart []string, err error) {
 func (s *Service) Set(pairs map[string]string) (restart []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text, err := s.read()
-	if err != nil {
-		return nil, err
-	}
-	changed, err := edit(text, pairs)
+	text, changed, err := s.edited(pairs)
 	if err != nil {
 		return nil, err
 	}
@@ -114,16 +110,21 @@ func (s *Service) Set(pairs map[string]string) (restart []string, err error) {
 func (s *Service) Preview(pairs map[string]string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text, err := s.read()
-	if err != nil {
-		return nil, err
-	}
-	changed, err := edit(text, pairs)
+	_, changed, err := s.edited(pairs)
 	if err != nil {
 		return nil, err
 	}
 	_, err = Parse(changed)
 	return changed, err
+}
+
+// edited is the file as it is, and with changed keys.
+func (s *Service) edited(pairs map[string]string) (text, changed []byte, err error) {
+	if text, err = s.read(); err != nil {
+		return nil, nil, err
+	}
+	changed, err = edit(text, pairs)
+	return text, changed, err
 }
 
 // Old returns the text of an old version.

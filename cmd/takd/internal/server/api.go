@@ -202,27 +202,27 @@ func (s *Server) faceTLS(ask tls.ClientAuthType) func() *tls.Config {
 
 // routes is the whole table.
 func (s *Server) routes(tokens *auth.Tokens, people *people) []httpd.Route {
-	profiles := filepath.Join(s.opts.Data, "profiles")
+	profiles, audit := filepath.Join(s.opts.Data, "profiles"), httpd.NewAudit(s.store.Audit, s.log)
 	return slices.Concat(enroll.Routes(enroll.Deps{
-		Auth: s.store.Auth, Tokens: tokens, PKI: s.store.PKI, Audit: s.store.Audit, Log: s.log,
+		Auth: s.store.Auth, Tokens: tokens, PKI: s.store.PKI, Audit: audit, Log: s.log,
 		Profiles: profiles,
 		Site:     s.site,
 		Options:  func() enroll.Options { return s.cfg.Current().API.Enrollment },
 	}), marti.Routes(marti.Deps{
-		Live: people, Streams: people, Publish: people.publish, History: s.recorded(), Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: s.store.Audit, Log: s.log,
+		Live: people, Streams: people, Publish: people.publish, History: s.recorded(), Auth: s.store.Auth, Contact: s.contact, NodeID: s.store.ServerID(), Version: s.opts.Version, Audit: audit, Log: s.log,
 		Upload: func() int { return int(s.blobs.Limits().MaxUpload / blob.MiB) },
 	}), admin.Routes(admin.Deps{
-		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: s.store.Audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
+		Auth: s.store.Auth, PKI: s.store.PKI, Live: people, RemoveUser: s.store.RemoveUser, Audit: audit, AuditLog: s.store.Meta.AuditLog, Log: s.log,
 		Backups: s.keeper, Blobs: s.blobs, Retention: s.retain.Load, History: s.recorded(), Period: s.emergencyPeriod, SetPeriod: s.setEmergencyPeriod,
 		Injectors: s.injectors, Refusals: s.refusals.list,
 		Diagnose: func(ctx context.Context, pem []byte) (admin.Verdict, error) { return diagnose(ctx, s.store, pem) },
 		Status:   func() any { return s.Status() }, Metrics: s.writeMetrics, Settings: settings{s.cfg}, LogTail: s.logTail,
 	}), files.Routes(files.Deps{
-		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: s.store.Audit, Log: s.log,
-	}), profile.Routes(profile.Deps{Dir: profiles, Site: s.apiURL, Publish: people.publish, Audit: s.store.Audit, Log: s.log}),
+		Store: s.blobs, Videos: video.New(s.store.Meta), Audit: audit, Log: s.log,
+	}), profile.Routes(profile.Deps{Dir: profiles, Site: s.apiURL, Publish: people.publish, Audit: audit}),
 		property.Routes(property.Deps{Store: propstore.New(s.store.Meta)}),
-		icons.Routes(icons.Deps{Store: s.icons(), Audit: s.store.Audit, Log: s.log}),
-		tiles.Routes(tiles.Deps{Library: s.tiles, Audit: s.store.Audit, Log: s.log}),
+		icons.Routes(icons.Deps{Store: s.icons(), Audit: audit}),
+		tiles.Routes(tiles.Deps{Library: s.tiles, Audit: audit}),
 		updates.Routes(updates.Deps{Dir: filepath.Join(s.opts.Data, "packages"), Log: s.log}),
 		live.Routes(s.hub(), s.past(), newTalks(s, people)), ui.Routes())
 }
