@@ -2,6 +2,7 @@ package netcore
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -100,10 +101,18 @@ func (e *Engine) clients(ctx context.Context, incognito map[uint64]bool) []Clien
 	return all
 }
 
+// addressOf is "" of who has none: he talks by the API.
+func addressOf(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
 func (c *client) info() ClientInfo {
 	reach := c.Reach.Load()
 	i := ClientInfo{
-		ID: c.ID, User: c.User, Address: c.Remote.String(), Input: c.Input, Serial: c.Serial, Protocol: "xml",
+		ID: c.ID, User: c.User, Address: addressOf(c.Remote), Input: c.Input, Serial: c.Serial, Protocol: "xml",
 		In: reach.In.Names, Out: reach.Out.Names, Since: c.Since, LastEvent: c.Stats.LastEvent,
 		EventsIn: c.Stats.EventsIn, EventsOut: c.Stats.EventsOut,
 		BytesIn: c.Stats.BytesIn, BytesOut: c.Stats.BytesOut, Drops: c.Stats.Dropped(), Conflated: c.Stats.Conflated, Queue: c.Conn.OutboundBuffered() + c.Outbox.Len(),

@@ -42,6 +42,7 @@ const (
 type InitOptions struct {
 	Hosts []string // names and addresses under which clients reach the server
 	Org   string   // organisation in the certificates; "takd" if empty
+	CA    *pki.Own // nil: a new one
 }
 
 // Init makes the data of a new server in dir: database, authority and server
@@ -86,7 +87,7 @@ func build(ctx context.Context, dir string, o InitOptions) (err error) {
 	if err := db.SetSetting(ctx, settingsID, hex.EncodeToString(id[:])); err != nil {
 		return err
 	}
-	return pki.Init(ctx, filepath.Join(dir, pkiDir), db, o.Org, o.Hosts)
+	return pki.Init(ctx, filepath.Join(dir, pkiDir), db, o.Org, o.Hosts, o.CA)
 }
 
 // Options configures Open.

@@ -283,8 +283,11 @@ func TestFirstStartInChromium(t *testing.T) {
 	}
 	free := spare.Addr().String()
 	_ = spare.Close()
+	now := time.Now()
+	ca, leaf, expired := bring(t, "ca", true, now.AddDate(5, 0, 0)), bring(t, "leaf", false, now.AddDate(1, 0, 0)), bring(t, "expired", true, now.Add(-time.Minute))
 	page := browse(ctx, t, "setup.mjs", map[string]string{
 		"link": strings.Replace(link.FindString(out.String()), "127.0.0.1", "localhost", 1), "taken": taken.Addr().String(), "free": free, "password": "a good password",
+		"ca": ca.cert, "caKey": ca.key, "leaf": leaf.cert, "leafKey": leaf.key, "expired": expired.cert,
 	})
 	invited := page.until(func() bool {
 		text, code := w.try("invite", "list", "--json")

@@ -29,6 +29,9 @@ type Draft struct {
 	Admin     string    `json:"admin"`
 	Password  string    `json:"password"`
 	Addresses Addresses `json:"addresses"`
+
+	CACert string `json:"ca_cert"` // PEM of an authority instead of a new one, and
+	CAKey  string `json:"ca_key"`  // PEM of its key; "" for none
 }
 
 // Start is what the page begins with.
@@ -60,14 +63,14 @@ type Deps struct {
 	Gate  *Gate
 	Start Start
 	// Check returns what is wrong with a draft, by field: "hosts", "org", "admin",
-	// "password", "addresses.cot".
+	// "password", "addresses.cot", "ca_cert", "ca_key".
 	Check func(Draft) map[string]string
 	// Finish makes the server's data.
 	Finish func(context.Context, Draft) (*Made, error)
 }
 
-// maxDraft bounds a draft.
-const maxDraft = 32 << 10
+// maxDraft bounds a draft: two PEM texts of 64 KiB are its largest part.
+const maxDraft = 160 << 10
 
 // Routes is everything that there is to call before there is a server; the page
 // itself is ui's.

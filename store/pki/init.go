@@ -2,6 +2,7 @@ package pki
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
@@ -18,8 +19,9 @@ const MaxOrg = 40
 
 // Init makes an authority in dir, which must not exist: root, issuing
 // intermediate, and a certificate for this server under hosts, to which
-// localhost and the loopback addresses are added.
-func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []string) error {
+// localhost and the loopback addresses are added. own, where there is one, takes the
+// place of a new root.
+func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []string, own *Own) error {
 	if org == "" {
 		org = "takd"
 	}
@@ -33,7 +35,11 @@ func Init(ctx context.Context, dir string, db *meta.DB, org string, hosts []stri
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make pki directory: %w", err)
 	}
-	root, ca, err := makeCAs(dir, org)
+	authorities := makeCAs
+	if own != nil {
+		authorities = own.write
+	}
+	root, ca, err := authorities(dir, org)
 	if err != nil {
 		return err
 	}
@@ -103,17 +109,8 @@ func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
 	if root, err = sign(rootTmpl, rootTmpl, rootSigner.Public(), rootSigner); err != nil {
 		return nil, nil, err
 	}
-	caTmpl, err := template(fmt.Sprintf("%s Issuing CA %x", org, id), org, issuerLife)
+	ca, caSigner, err := makeIssuer(root, rootSigner, org)
 	if err != nil {
-		return nil, nil, err
-	}
-	caTmpl.IsCA, caTmpl.MaxPathLenZero = true, true
-	caTmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
-	caSigner, err := newKey(true)
-	if err != nil {
-		return nil, nil, err
-	}
-	if ca, err = sign(caTmpl, root, caSigner.Public(), rootSigner); err != nil {
 		return nil, nil, err
 	}
 	rootPEM, err := keyPEM(rootSigner)
@@ -132,4 +129,31 @@ func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
 		}
 	}
 	return root, ca, nil
+}
+
+// makeIssuer makes an issuing authority below root, with a name of its own, that ends
+// no later.
+func makeIssuer(root *x509.Certificate, rootKey crypto.Signer, org string) (*x509.Certificate, crypto.Signer, error) {
+	var id [4]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, nil, fmt.Errorf("make authority name: %w", err)
+	}
+	tmpl, err := template(fmt.Sprintf("%s Issuing CA %x", org, id), org, issuerLife)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tmpl.NotAfter.After(root.NotAfter) {
+		tmpl.NotAfter = root.NotAfter
+	}
+	if tmpl.NotBefore.Before(root.NotBefore) {
+		tmpl.NotBefore = root.NotBefore
+	}
+	tmpl.IsCA, tmpl.MaxPathLenZero = true, true
+	tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
+	key, err := newKey(true)
+	if err != nil {
+		return nil, nil, err
+	}
+	ca, err := sign(tmpl, root, key.Public(), rootKey)
+	return ca, key, err
 }

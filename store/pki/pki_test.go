@@ -39,7 +39,7 @@ func newSite(t *testing.T) site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if err := pki.Init(t.Context(), dir, db, "Test Org", []string{"tak.example.com", "192.0.2.7"}); err != nil {
+	if err := pki.Init(t.Context(), dir, db, "Test Org", []string{"tak.example.com", "192.0.2.7"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	s := site{db: db, dir: dir}
@@ -557,7 +557,7 @@ func BenchmarkIssueClient(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	if err := pki.Init(b.Context(), filepath.Join(dir, "pki"), db, "", []string{"localhost"}); err != nil {
+	if err := pki.Init(b.Context(), filepath.Join(dir, "pki"), db, "", []string{"localhost"}, nil); err != nil {
 		b.Fatal(err)
 	}
 	a, err := pki.Open(b.Context(), filepath.Join(dir, "pki"), db, nil)

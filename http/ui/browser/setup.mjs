@@ -46,7 +46,26 @@ await step('administrator', async () => {
   await next();
 });
 await step('certificates', async () => {
+  await page.check('input[name=ca] >> nth=1');
+  await next();
+  await wrong('ca_cert');
+  await wrong('ca_key');
+  const bring = (cert, key) => Promise.all([page.setInputFiles('input[name=ca_cert]', cert), page.setInputFiles('input[name=ca_key]', key)]);
+  const says = (field, text) => page.locator(`[data-field=${field}]`, { hasText: text }).waitFor();
+  await bring(site.leaf, site.caKey);
+  await next();
+  await says('ca_cert', 'is not a CA');
+  await bring(site.expired, site.caKey);
+  await next();
+  await says('ca_cert', 'has expired');
+  await bring(site.ca, site.leafKey);
+  await next();
+  await says('ca_key', 'does not belong to the certificate');
+  await look(page, 'setup-own-wrong');
+  await bring(site.ca, site.caKey);
   await page.fill('input[name=org]', "Rescue 7's");
+  await terminal('--ca-cert ca.pem --ca-key ca.key');
+  await look(page, 'setup-own');
   await terminal(`--org 'Rescue 7'\\''s'`);
   await look(page, 'setup-ca');
   await next();
@@ -73,7 +92,7 @@ await step('the server is made', async () => {
   await next();
   await page.waitForSelector('button[name=p12]', { timeout: 60_000 });
   if ((await saved('p12'))[0] !== 0x30) throw new Error('no PKCS#12');
-  if (!(await saved('ca')).toString().startsWith('-----BEGIN CERTIFICATE')) throw new Error('no CA');
+  if (!(await saved('ca')).toString().includes((await readFile(site.ca)).toString().trim())) throw new Error('not the CA that was brought');
   if ((await saved('package')).toString('latin1', 0, 2) !== 'PK') throw new Error('no zip');
   const api = await page.getAttribute('#api', 'href');
   if (api !== `https://localhost:${site.free.split(':')[1]}/`) throw new Error(api);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"takd/cmd/takd/internal/config"
 	"takd/cmd/takd/internal/control"
 	"takd/cmd/takd/internal/server"
+	"takd/store/pki"
 )
 
 // initFlags say what a new data directory holds.
@@ -23,6 +25,8 @@ type initFlags struct {
 	Org               string   `help:"Organisation in the certificates." default:"takd"`
 	Admin             string   `help:"Name of the administrator." default:"admin"`
 	AdminPasswordFile string   `help:"File with the administrator's password, - for standard input; without it one is generated and printed once." placeholder:"F"`
+	CACert            string   `name:"ca-cert" help:"PEM file with an authority instead of a new one: a root, or an issuing one and its root." placeholder:"FILE"`
+	CAKey             string   `name:"ca-key" help:"PEM file with its key, not encrypted; - for standard input. That of a root does not stay on the server." placeholder:"FILE"`
 }
 
 // addressFlags are where the server listens.
@@ -78,7 +82,43 @@ func (c *initFlags) make(a *app, o server.InitOptions) (*server.Made, error) {
 			return nil, err
 		}
 	}
+	if (c.CACert == "") != (c.CAKey == "") {
+		return nil, usage("--ca-cert, --ca-key: want both or none")
+	}
+	for _, f := range []struct {
+		from string
+		into *[]byte
+	}{{c.CACert, &o.CACert}, {c.CAKey, &o.CAKey}} {
+		if f.from == "" {
+			continue
+		}
+		if f.from == "-" && c.AdminPasswordFile == "-" {
+			return nil, usage("--ca-key, --admin-password-file: only one of them can be standard input")
+		}
+		var err error
+		if *f.into, err = a.text(f.from); err != nil {
+			return nil, err
+		}
+	}
 	return server.Init(a.ctx, o)
+}
+
+// text reads a file of at most one authority's size, or standard input.
+func (a *app) text(name string) ([]byte, error) {
+	in := a.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, control.Errorf(control.ErrNotFound, "%v", err)
+		}
+		defer f.Close() //nolint:errcheck // it was only read
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, pki.MaxOwn+1))
+	if err == nil && len(text) == 0 {
+		err = usage("%s: it is empty", name)
+	}
+	return text, err
 }
 
 // welcome tells what was made.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"takd/cmd/takd/internal/config"
 	"takd/cmd/takd/internal/control"
@@ -26,6 +27,8 @@ type InitOptions struct {
 	Port     int // of the stream, for the connection package; 0 is that of Addresses
 	Admin    string
 	Password string // of the administrator; "" generates one
+	CACert   []byte // PEM of an authority, instead of a new one; nil for none
+	CAKey    []byte // PEM of its key
 
 	Addresses config.Addresses // for the configuration
 }
@@ -52,6 +55,10 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	if err := (auth.NewUser{Name: o.Admin, Role: auth.RoleAdmin, Password: o.Password}).Validate(); err != nil {
 		return nil, kinded(err)
 	}
+	own, err := o.ownCA()
+	if err != nil {
+		return nil, kinded(err)
+	}
 	lock, err := control.Acquire(ctx, o.Data)
 	if err != nil {
 		return nil, err
@@ -69,7 +76,7 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 		word = rand.Text()
 		m.Password = word
 	}
-	err = store.Init(ctx, o.Data, store.InitOptions{Hosts: m.Hosts, Org: o.Org})
+	err = store.Init(ctx, o.Data, store.InitOptions{Hosts: m.Hosts, Org: o.Org, CA: own})
 	if errors.Is(err, store.ErrExists) { // an earlier try ended before the configuration was written
 		err = nil
 	}
@@ -81,6 +88,9 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if own != nil && !slices.ContainsFunc(st.PKI.CAs(), own.Holds) {
+		return nil, control.Errorf(control.ErrExists, "%s has another authority, of a try that did not end: remove the directory, or leave out the authority", o.Data)
+	}
 	port := o.Port
 	if port == 0 {
 		port = portOf(o.Addresses.Cot)
@@ -90,6 +100,14 @@ func Init(ctx context.Context, o InitOptions) (made *Made, err error) {
 	}
 	// The configuration comes last: where it stands, everything else does.
 	return m, config.Create(o.Data, m.Hosts[0], o.Addresses)
+}
+
+// ownCA is the authority that takes the place of a new one, or nil.
+func (o *InitOptions) ownCA() (*pki.Own, error) {
+	if len(o.CACert) == 0 && len(o.CAKey) == 0 {
+		return nil, nil
+	}
+	return pki.ParseOwn(o.CACert, o.CAKey, time.Now())
 }
 
 // already is the error for a data directory that was made before.

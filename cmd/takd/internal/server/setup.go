@@ -199,6 +199,12 @@ func (f *firstStart) check(d setup.Draft) map[string]string {
 		note("hosts", pki.ValidHosts(d.Hosts))
 	}
 	note("org", pki.ValidOrg(d.Org))
+	var own *pki.OwnError
+	if _, err := (&InitOptions{CACert: []byte(d.CACert), CAKey: []byte(d.CAKey)}).ownCA(); errors.As(err, &own) {
+		note(own.Field, errors.New(own.Text))
+	} else {
+		note("ca_cert", err)
+	}
 	note("admin", auth.NewUser{Name: d.Admin, Role: auth.RoleAdmin}.Validate())
 	switch d.Password {
 	case "":
@@ -271,6 +277,7 @@ func plainText(err error) string {
 func (f *firstStart) finish(ctx context.Context, d setup.Draft) (*setup.Made, error) {
 	o := f.Init
 	o.Hosts, o.Org, o.Admin, o.Password = d.Hosts, d.Org, d.Admin, d.Password
+	o.CACert, o.CAKey = []byte(d.CACert), []byte(d.CAKey)
 	o.Port = portOf(f.Given.Cot)
 	o.Addresses = config.Addresses(d.Addresses)
 	runs := o.Addresses // as this run will have them

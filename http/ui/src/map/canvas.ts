@@ -32,6 +32,8 @@ export class CanvasMap implements View {
   ) {
     box_.append(this.canvas);
     this.canvas.className = 'base';
+    this.canvas.tabIndex = 0;
+    this.canvas.onkeydown = (e) => this.key(e);
     this.watch = new ResizeObserver(() => this.redraw());
     this.watch.observe(box_);
     this.pointer(onclick);
@@ -136,6 +138,16 @@ export class CanvasMap implements View {
       g.stroke(this.lines);
     }
     this.onmove();
+  }
+
+  /** The same keys as the other map: arrows, plus and minus. */
+  private key(e: KeyboardEvent) {
+    const step = 100 / this.size;
+    const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[e.key];
+    const zoom = { '+': 1, '=': 1, '-': -1 }[e.key];
+    if (e.ctrlKey || e.metaKey || e.altKey || (!by && !zoom)) return;
+    e.preventDefault();
+    this.move(this.x + (by?.[0] ?? 0), this.y + (by?.[1] ?? 0), this.zoom + (zoom ?? 0));
   }
 
   private pointer(onclick: (x: number, y: number) => void) {
