@@ -41,7 +41,6 @@ func (w *words) event(b []byte, lean bool) (*Event, error) {
 	if len(w.seen) >= maxWords {
 		clear(w.seen)
 	}
-	// A segment of the spool is written the same way, but for what is known of it.
 	all := string(b)
 	e, u := &Event{Table: w.table}, &unpacker{left: b, all: all}
 	for _, to := range [...]*string{&e.UID, &e.Callsign, &e.Type, &e.How, &e.Team, &e.Role} {
@@ -130,15 +129,12 @@ func (e *Event) place(lat, lon, hae, speed, course int32) {
 	e.Speed, e.Course = float64(speed)/centi, float64(course)/deci
 }
 
-// longs is a list of texts, none of which is a number; nil where it is empty.
+// longs is a list of texts that are written whole, each.
 func (u *unpacker) longs() []string {
 	n := u.count()
-	if n == 0 {
-		return []string{}
-	}
 	l := make([]string, 0, min(n, 1024))
 	for range n {
 		l = append(l, u.long())
 	}
-	return l
+	return l[:len(l):len(l)] // events share it
 }
