@@ -123,3 +123,51 @@ func same(ctx context.Context, t *testing.T, s *Store, start time.Time, want []s
 		}
 	}
 }
+
+// What the projection takes is counted with the rows, and goes with them.
+func TestProjectionGoesWithItsRows(t *testing.T) {
+	run, err := os.MkdirTemp("", "takd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(run) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(ctx) }()
+	if err := s.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for i := range 200 {
+		s.Record(&Event{Table: Cot, Received: now.AddDate(0, 0, -10*(i%2)), UID: fmt.Sprint(i), Type: "a-f", Groups: []string{"Blue"}})
+	}
+	if err := s.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	size := func(what string) (n uint64) {
+		if err := s.db.QueryRow(ctx, "SELECT toUInt64(sum("+what+")) FROM system.projection_parts WHERE active AND table = 'cot' AND name = 'minutes'").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var columns uint64
+	if err := s.db.QueryRow(ctx, "SELECT toUInt64(sum(column_bytes_on_disk)) FROM system.parts_columns WHERE active AND table = 'cot'").Scan(&columns); err != nil {
+		t.Fatal(err)
+	}
+	if rows, bytes := size("rows"), size("bytes_on_disk"); rows != 200 || bytes == 0 {
+		t.Errorf("the projection has %d rows, %d bytes", rows, bytes)
+	}
+	if st, err := s.Stats(ctx); err != nil || st.Bytes < columns+size("bytes_on_disk") {
+		t.Errorf("%d bytes counted, %v; the columns are %d, the projection %d", st.Bytes, err, columns, size("bytes_on_disk"))
+	}
+	if dropped, err := s.Drop(ctx, Cot, 5*24*time.Hour, false); err != nil || len(dropped) != 1 || dropped[0].Rows != 100 {
+		t.Errorf("dropped %+v, %v", dropped, err)
+	}
+	if n := size("rows"); n != 100 {
+		t.Errorf("%d rows are left in the projection; want 100", n)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
@@ -140,6 +141,12 @@ const small = "server_time lag start_after stale_after type how lat lon hae_dm c
 // say who may see it.
 const narrow = "bucket, server_time, lag, stale_after, uid, callsign, type, how, lat, lon, hae_dm, speed_cms, course_ddeg, team, role, groups, user, dests"
 
+// unknownSetting tells that a database is older than a setting, which only saves room.
+func unknownSetting(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && e.Code == 115
+}
+
 // migrate brings the tables up to date and returns their partition.
 func migrate(ctx context.Context, db driver.Conn, l layout) (string, error) {
 	versions := l.create(schemaTable, "version UInt32, partition LowCardinality(String), applied DateTime DEFAULT now()", "ORDER BY version")
@@ -161,7 +168,7 @@ func migrate(ctx context.Context, db driver.Conn, l layout) (string, error) {
 	}
 	for i := int(at); i < len(migrations); i++ {
 		for _, sql := range migrations[i](l) {
-			if err := db.Exec(ctx, sql); err != nil {
+			if err := db.Exec(ctx, sql); err != nil && !unknownSetting(err) {
 				name, _, _ := strings.Cut(sql, "(")
 				return "", fmt.Errorf("history schema version %d: %s: %w", i+1, strings.TrimSpace(name), err)
 			}
