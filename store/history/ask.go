@@ -123,6 +123,9 @@ func (s *Store) cuts(ctx context.Context, a question) (cuts []time.Time, err err
 		rows uint64
 	}
 	var found []hours
+	if !a.Since.IsZero() && !a.Until.IsZero() && a.Until.Sub(a.Since) <= time.Hour { // one anyway
+		return a.clip([]time.Time{a.Since, a.Until}), nil
+	}
 	err = s.read(ctx, "SELECT toStartOfHour(bucket) AS hour, count() FROM "+a.table+" WHERE "+a.where+" GROUP BY hour ORDER BY hour", a.args, func(rows driver.Rows) error {
 		var h hours
 		if err := rows.Scan(&h.at, &h.rows); err != nil {
@@ -144,7 +147,12 @@ func (s *Store) cuts(ctx context.Context, a question) (cuts []time.Time, err err
 		rows += h.rows
 	}
 	cuts = append(cuts, found[len(found)-1].at.Add(time.Hour))
-	// Nothing of what is asked for is outside of the hours, but more may be in them.
+	return a.clip(cuts), nil
+}
+
+// clip turns cuts around for the newest first. Nothing of what is asked for is outside
+// of the hours, but more may be in them.
+func (a question) clip(cuts []time.Time) []time.Time {
 	if cuts[0].Before(a.Since) {
 		cuts[0] = a.Since
 	}
@@ -154,5 +162,5 @@ func (s *Store) cuts(ctx context.Context, a question) (cuts []time.Time, err err
 	if a.Newest {
 		slices.Reverse(cuts)
 	}
-	return cuts, nil
+	return cuts
 }

@@ -40,7 +40,7 @@ func (s *Store) Copy(ctx context.Context, number int, later time.Duration) error
 	to := strings.Replace(stored, "batch, server_time", fmt.Sprintf("%d, server_time + toIntervalMillisecond(%d)", number, later.Milliseconds()), 1)
 	uids := strings.Split("0123456789abcdefg", "") // what they begin with, to have pieces that fit into memory
 	for i := range 16 {
-		sql := fmt.Sprintf("INSERT INTO cot (%s) SELECT %s FROM cot WHERE batch > 4294967296 AND uid >= 'ANDROID-%s' AND uid < 'ANDROID-%s'", stored, to, uids[i], uids[i+1])
+		sql := fmt.Sprintf("INSERT INTO cot (%s) SELECT %s FROM cot WHERE batch > 4294967296 AND uid >= 'ANDROID-%s' AND uid < 'ANDROID-%s' SETTINGS min_insert_block_size_rows = 150000, min_insert_block_size_bytes = 0", stored, to, uids[i], uids[i+1])
 		if err := s.db.Exec(ctx, sql); err != nil {
 			return err
 		}
