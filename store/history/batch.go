@@ -99,19 +99,38 @@ func (b *batch) there(ctx context.Context, db driver.Conn) (bool, error) {
 	}
 	var n uint64
 	err := db.QueryRow(ctx, "SELECT count() FROM "+b.Table+" WHERE batch = ? AND server_time >= fromUnixTimestamp64Milli(?) AND server_time <= fromUnixTimestamp64Milli(?)"+
-		" AND bucket >= toDateTime(?) AND bucket <= toDateTime(?)",
-		b.ID, from.UnixMilli(), to.UnixMilli(), bucket(from), to.Unix()).Scan(&n)
+		" AND "+fromBucket+" AND bucket <= toDateTime(?)",
+		b.ID, from.UnixMilli(), to.UnixMilli(), bucket(from), hour(from), to.Unix()).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("look for batch %d: %w", b.ID, err)
 	}
 	return n > 0, nil
 }
 
-// bucketSeconds is how long a piece of time is that rows lie together by.
-const bucketSeconds = 600
+// Rows lie together by pieces of time: those of Cot by the hour, others, and those
+// of Cot from before version 3 of the schema, by ten minutes.
+const (
+	bucketSeconds = 600
+	hourSeconds   = 3600
+)
 
-// bucket is the start of the bucket of t.
+// fromBucket is the condition of both kinds of buckets from a time on; its arguments
+// are what bucket and hour say.
+const fromBucket = "(bucket >= toDateTime(?) OR bucket = toDateTime(?))"
+
+// fromMinute and untilMinute are the conditions of times, also by the minute, which
+// leads the order of the projection; their arguments are minutes and milliseconds.
+const (
+	fromMinute  = "toStartOfMinute(server_time) >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?)"
+	untilMinute = "toStartOfMinute(server_time) <= toDateTime(?) AND server_time < fromUnixTimestamp64Milli(?)"
+)
+
+// minute is the start of the minute of t.
+func minute(t time.Time) int64 { return seconds(t) / 60 * 60 }
+
+// bucket is the start of the ten minutes of t, hour that of its hour.
 func bucket(t time.Time) int64 { return seconds(t) / bucketSeconds * bucketSeconds }
+func hour(t time.Time) int64   { return seconds(t) / hourSeconds * hourSeconds }
 
 func column[T any](rows []*Event, get func(*Event) T) []T {
 	out := make([]T, len(rows))

@@ -1,6 +1,11 @@
 package history
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Sampled is how many uids are sampled at one time.
 const Sampled = sampled
@@ -27,4 +32,23 @@ func (s *Store) ColumnSizes(ctx context.Context) (out map[string]uint64, err err
 		out[name] = bytes
 	}
 	return out, rows.Err()
+}
+
+// Copy inserts what was recorded of cot once more, later, without it passing here
+// again: number tells the copies apart, 1 and up. Only what is recorded is copied.
+func (s *Store) Copy(ctx context.Context, number int, later time.Duration) error {
+	to := strings.Replace(stored, "batch, server_time", fmt.Sprintf("%d, server_time + toIntervalMillisecond(%d)", number, later.Milliseconds()), 1)
+	uids := strings.Split("0123456789abcdefg", "") // what they begin with, to have pieces that fit into memory
+	for i := range 16 {
+		sql := fmt.Sprintf("INSERT INTO cot (%s) SELECT %s FROM cot WHERE batch > 4294967296 AND uid >= 'ANDROID-%s' AND uid < 'ANDROID-%s' SETTINGS min_insert_block_size_rows = 150000, min_insert_block_size_bytes = 0", stored, to, uids[i], uids[i+1])
+		if err := s.db.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Merging tells how many merges are under way.
+func (s *Store) Merging(ctx context.Context) (n uint64, err error) {
+	return n, s.db.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&n)
 }

@@ -17,20 +17,45 @@ var figureRows = flag.Int("history.rows", 200_000, "rows of BenchmarkFigures")
 // How many tracks, where that is to be another number.
 var figureTracks = flag.Int("history.tracks", 0, "tracks of BenchmarkFigures")
 
-const reportsOfADay = 24 * 3600 / 5
+// How many of the rows are recorded at least, where there are more: whole hours. The
+// engine makes the rest from them, the same tracks at later hours.
+var figureRecorded = flag.Int("history.recorded", 3_000_000, "rows of BenchmarkFigures that are recorded, about")
+
+const (
+	reportsOfADay   = 24 * 3600 / 5
+	reportsOfAnHour = 3600 / 5
+)
 
 // The figures of the history in one go; -history.rows=50000000 is a large day:
 //
 //	go test ./store/history -run '^$' -bench Figures -benchtime 1x -timeout 0 -history.rows 50000000
 //
-// rows/s is measured after the first tenth, with the making of the events on the
-// same machine; make-us/row tells what that takes. Questions are the best of three;
-// the drop is that of the older day, with the look at what there is. An insert holds
-// rows of one hour, so few rows make small inserts: figures are those of millions.
+// These take minutes and little memory, as more rows than -history.recorded are copies
+// that the engine makes; the figures of -history.tracks 10000 are those of a replay.
+// rows/s is measured after the first tenth of what is recorded, with the making of the
+// events on the same machine; make-us/row tells what that takes. Questions are the best
+// of three; the drop is that of the older day, with the look at what there is. An insert
+// holds rows of one hour, so few rows make small inserts: figures are those of millions.
 func BenchmarkFigures(b *testing.B) {
 	for b.Loop() {
 		figures(b, *figureRows)
 	}
+}
+
+// fill has the engine copy what is recorded, to later times, until there are so many
+// rows, and no merges; it returns how many they are.
+func fill(b *testing.B, s *history.Store, recorded, rows int, span time.Duration) int {
+	b.Helper()
+	n := max(1, rows/recorded)
+	for i := 1; i < n; i++ {
+		if err := s.Copy(b.Context(), i, time.Duration(i)*span); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for began := time.Now(); n > 1 && must(s.Merging(b.Context())) > 0 && time.Since(began) < 2*time.Minute; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return n * recorded
 }
 
 func figures(b *testing.B, rows int) {
@@ -52,9 +77,13 @@ func figures(b *testing.B, rows int) {
 	}
 	b.ReportMetric(time.Since(began).Seconds()*1e6/20_000, "make-us/row")
 
-	f, warm := newTraffic(tracks), rows/10
+	recorded := rows
+	if hour := tracks * reportsOfAnHour; rows > max(*figureRecorded, hour) {
+		recorded = max(1, *figureRecorded/hour) * hour
+	}
+	f, warm := newTraffic(tracks), recorded/10
 	var first *history.Event
-	for i := range rows {
+	for i := range recorded {
 		e := f.next()
 		if i == 0 {
 			copied := *e
@@ -71,7 +100,8 @@ func figures(b *testing.B, rows int) {
 	if err := s.Flush(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(rows-warm)/time.Since(began).Seconds(), "rows/s")
+	b.ReportMetric(float64(recorded-warm)/time.Since(began).Seconds(), "rows/s")
+	rows = fill(b, s, recorded, rows, time.Duration(recorded/tracks)*5*time.Second)
 	st := must(s.Stats(b.Context()))
 	if st.Rows != uint64(rows) {
 		b.Fatalf("%d rows of %d", st.Rows, rows)

@@ -14,8 +14,8 @@ func (s *Store) Fresh(ctx context.Context, since, now time.Time, limit int, fn f
 	if limit < 1 {
 		return fmt.Errorf("%w: limit %d", ErrInvalid, limit)
 	}
-	const of = "bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?) AND startsWith(type, 'a-') AND empty(dests) AND user != ''"
-	window := []any{bucket(since), millis(since)}
+	const of = fromBucket + " AND server_time >= fromUnixTimestamp64Milli(?) AND startsWith(type, 'a-') AND empty(dests) AND user != ''"
+	window := []any{bucket(since), hour(since), millis(since)}
 	where := of + " AND (uid, user, server_time) IN (SELECT uid, user, max(server_time) FROM " + Cot + " WHERE " + of +
 		" GROUP BY uid, user HAVING toUnixTimestamp64Milli(max(server_time)) + argMax(stale_after, server_time) > ?" +
 		fmt.Sprintf(" ORDER BY max(server_time) DESC LIMIT %d)", limit)
@@ -23,5 +23,5 @@ func (s *Store) Fresh(ctx context.Context, since, now time.Time, limit int, fn f
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	return s.read(ctx, Cot, "SELECT "+fetched+" FROM "+Cot+" WHERE "+where+" LIMIT 1 BY uid, user", args, fn)
+	return s.read(ctx, "SELECT "+fetched+" FROM "+Cot+" WHERE "+where+" LIMIT 1 BY uid, user", args, whole(Cot, fn))
 }

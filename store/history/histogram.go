@@ -79,7 +79,7 @@ func (s *Store) count(ctx context.Context, table string, q Query, every, first i
 		return err
 	}
 	at := "toUnixTimestamp(server_time)"
-	if every%bucketSeconds == 0 {
+	if every%hourSeconds == 0 {
 		at = "toUnixTimestamp(bucket)" // reads a tenth
 	}
 	sql := fmt.Sprintf("SELECT toInt64(intDiv(%s, %d)) AS piece, %s AS class, count() FROM %s WHERE %s GROUP BY piece, class", at, every, classSQL, table, where)

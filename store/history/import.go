@@ -63,4 +63,4 @@ func (s *Store) Ping(ctx context.Context) (version string, took time.Duration, e
 }
 
 // SchemaVersion is what the tables are brought up to.
-const SchemaVersion = 2
+const SchemaVersion = 3

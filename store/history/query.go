@@ -1,12 +1,10 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +71,10 @@ func (q Query) where() (sql string, args []any, err error) {
 	}
 	// The bucket leads the order of the table.
 	if !q.Since.IsZero() {
-		add("bucket >= toDateTime(?) AND server_time >= fromUnixTimestamp64Milli(?)", bucket(q.Since), millis(q.Since))
+		add(fromBucket+" AND "+fromMinute, bucket(q.Since), hour(q.Since), minute(q.Since), millis(q.Since))
 	}
 	if !q.Until.IsZero() {
-		add("bucket <= toDateTime(?) AND server_time < fromUnixTimestamp64Milli(?)", seconds(q.Until), millis(q.Until))
+		add("bucket <= toDateTime(?) AND "+untilMinute, seconds(q.Until), minute(q.Until), millis(q.Until))
 	}
 	if b := q.Box; b != nil {
 		if !(b.South <= b.North && b.South >= -90 && b.North <= 90 && math.Abs(b.West) <= 180 && math.Abs(b.East) <= 180) {
@@ -125,30 +123,19 @@ func (q Query) Validate() error {
 	return err
 }
 
-const fetched = "server_time, lag, start_after, stale_after, uid, callsign, type, how, lat, lon, hae_dm, ce_dm, le_dm, speed_cms, course_ddeg, " +
-	"team, role, groups, user, sender, source, dests, flow, mission, room, text, shape, event"
-
-// lean is what a map shows of it, with something in the place of the rest. What is
-// not read is a third of the work.
-const lean = "server_time, lag, toInt64(0) AS no_start, stale_after, uid, callsign, type, how, lat, lon, hae_dm, toInt32(99999990) AS no_ce, toInt32(99999990) AS no_le, " +
-	"speed_cms, course_ddeg, team, role, groups, user, '' AS no_sender, '' AS no_source, emptyArrayString() AS no_dests, emptyArrayString() AS no_flow, " +
-	"'' AS no_mission, '' AS no_room, '' AS no_text, "
-
 // Query calls fn with each event that is asked for, in order of receipt, as they
 // come; an error of fn ends it and is returned.
 func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error {
-	order := " ORDER BY bucket, server_time, uid, type, batch"
-	if q.Newest {
-		order = " ORDER BY bucket DESC, server_time DESC, uid DESC, type DESC, batch DESC"
-	}
-	return s.each(ctx, q, order, fn)
-}
-
-// Latest calls fn with the newest event of each uid, the newest first.
-func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) error {
-	table, where, args, err := s.asked(ctx, q)
-	if err != nil {
+	a, err := s.asked(ctx, q)
+	switch {
+	case err != nil:
 		return err
+	case q.Lean:
+		return s.lean(ctx, a, fn)
+	case a.table != Cot || q.UID != "":
+		return s.read(ctx, a.sql(fetched, a.receipt()), a.args, whole(a.table, fn))
+	case q.Limit > 0 && q.Limit <= maxKeys && q.Box == nil:
+		return s.keyed(ctx, a, fn)
 	}
 	// In the order of the table nothing is sorted but what is found.
 	one := func(columns, and string) string {
@@ -198,10 +185,11 @@ func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event)
 		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}
 	return s.read(ctx, table, sql, args, fn)
+	return s.pieces(ctx, a, fn)
 }
 
 // read calls fn with each row of an answer.
-func (s *Store) read(ctx context.Context, table, sql string, args []any, fn func(*Event) error) error {
+func (s *Store) read(ctx context.Context, sql string, args []any, row func(driver.Rows) error) error {
 	ctx, cancel := context.WithCancel(ctx) // the engine works for nobody else
 	defer cancel()
 	rows, err := s.db.Query(ctx, sql, args...)
@@ -213,49 +201,12 @@ func (s *Store) read(ctx context.Context, table, sql string, args []any, fn func
 		_ = rows.Close() // what matters of it is in rows.Err
 	}()
 	for rows.Next() {
-		e := &Event{Table: table}
-		if err := e.scan(rows); err != nil {
-			return fmt.Errorf("query history: %w", err)
-		}
-		if err := fn(e); err != nil {
+		if err := row(rows); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(rows.Err(), ctx.Err()); err != nil {
 		return fmt.Errorf("query history: %w", err)
-	}
-	return nil
-}
-
-func (e *Event) scan(rows driver.Rows) error {
-	var (
-		lag, start, stale                int64
-		lat, lon, hae, ce, le, v, course int32
-		shape, rest                      string
-	)
-	err := rows.Scan(&e.Received, &lag, &start, &stale, &e.UID, &e.Callsign, &e.Type, &e.How, &lat, &lon,
-		&hae, &ce, &le, &v, &course, &e.Team, &e.Role, &e.Groups, &e.User, &e.Sender, &e.Source,
-		&e.Dests, &e.Flow, &e.Mission, &e.Room, &e.Text, &shape, &rest)
-	if err != nil {
-		return err
-	}
-	e.Lat, e.Lon = float64(lat)/degree, float64(lon)/degree
-	e.HAE, e.CE, e.LE = float64(hae)/deci, float64(ce)/deci, float64(le)/deci
-	e.Speed, e.Course = float64(v)/centi, float64(course)/deci
-	e.Time = e.Received.Add(-time.Duration(lag) * time.Millisecond)
-	e.Start = e.Time.Add(time.Duration(start) * time.Millisecond)
-	e.Stale = e.Time.Add(time.Duration(stale) * time.Millisecond)
-	if shape == "" {
-		e.Raw = []byte(rest)
-		return nil
-	}
-	c := &cells{
-		uid: e.UID, callsign: e.Callsign, time: e.Time.UnixMilli(), start: e.Start.UnixMilli(), stale: e.Stale.UnixMilli(),
-		numbers: [7]int32{lat, lon, hae, ce, le, v, course},
-	}
-	var ok bool
-	if e.Raw, ok = join(make([]byte, 0, len(shape)+len(rest)+128), shape, []byte(rest), c); !ok {
-		return fmt.Errorf("event of %s at %s does not fit its shape", e.UID, e.Received)
 	}
 	return nil
 }

@@ -79,18 +79,11 @@ type unpacker struct {
 	bad   bool
 }
 
-func (u *unpacker) number() int64 {
-	v, n := binary.Varint(u.left)
-	if n <= 0 {
-		u.bad, u.left = true, nil
-		return 0
-	}
-	u.left = u.left[n:]
-	return v
-}
+func (u *unpacker) number() int64    { return varint(u, binary.Varint) }
+func (u *unpacker) unsigned() uint64 { return varint(u, binary.Uvarint) }
 
-func (u *unpacker) unsigned() uint64 {
-	v, n := binary.Uvarint(u.left)
+func varint[T int64 | uint64](u *unpacker, read func([]byte) (T, int)) T {
+	v, n := read(u.left)
 	if n <= 0 {
 		u.bad, u.left = true, nil
 		return 0
