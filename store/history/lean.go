@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// deletion is the condition of events that delete others: what they delete is in
-// the event alone.
-const deletion = "startsWith(type, 't-x-d-d')"
+// asSent is the condition of events that a map needs as they are: what they delete or
+// draw, and the icon of what somebody has placed, is in the event alone. Who has a
+// team is no marker, whoever says where he is.
+const asSent = "(startsWith(type, 't-x-d-d') OR startsWith(type, 'u-d-') OR startsWith(type, 'b-m-') OR startsWith(how, 'h-') AND team = '')"
 
-// lean calls fn with what a map shows. The few events that delete others are read
-// first, whole, and come where they belong.
+// lean calls fn with what a map shows. The few events that are needed whole are read
+// first, and come where they belong.
 func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) error {
-	gone, err := s.gone(ctx, a, a.receipt())
+	sent, err := s.sent(ctx, a, a.receipt())
 	if err != nil {
 		return err
 	}
@@ -31,20 +32,20 @@ func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) err
 		}
 		return x.UID < y.UID || x.UID == y.UID && x.Type < y.Type
 	}
-	b := a.and("NOT " + deletion)
-	return merge(gone, before, a.Limit, fn, func(fn func(*Event) error) error {
+	b := a.and("NOT " + asSent)
+	return merge(sent, before, a.Limit, fn, func(fn func(*Event) error) error {
 		return s.read(ctx, b.sql(leanly, order), b.args, lean(a.table, fn))
 	})
 }
 
-// gone are the events that delete others.
-func (s *Store) gone(ctx context.Context, a question, order string) (gone []*Event, err error) {
-	b := a.and(deletion)
+// sent are the events that are needed whole.
+func (s *Store) sent(ctx context.Context, a question, order string) (sent []*Event, err error) {
+	b := a.and(asSent)
 	err = s.read(ctx, b.sql(fetched, order), b.args, whole(a.table, func(e *Event) error {
-		gone = append(gone, e)
+		sent = append(sent, e)
 		return nil
 	}))
-	return gone, err
+	return sent, err
 }
 
 // merge calls fn with the events of two sorted lists, one of them made by each; limit
@@ -103,16 +104,16 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 		a.where += " AND (" + key + ") IN (SELECT argMax(bucket, server_time), uid, max(server_time) FROM " + a.table + " WHERE " + a.where + " GROUP BY uid)"
 		return s.read(ctx, a.sql(fetched, newest+" LIMIT 1 BY uid"), args, whole(a.table, fn))
 	}
-	gone, err := s.gone(ctx, a, newest+" LIMIT 1 BY uid")
+	sent, err := s.sent(ctx, a, newest+" LIMIT 1 BY uid")
 	if err != nil {
 		return err
 	}
 	limit := a.Limit
 	a.Limit = 0
-	sql, args := a.and("NOT " + deletion).last("")
+	sql, args := a.and("NOT " + asSent).last("")
 	if from := q.Until.Add(-near).Truncate(time.Minute); !q.Until.IsZero() && q.Since.Before(from) {
 		// The condition on the uid comes first: of who is found nothing else is read.
-		late, early := a.and("NOT "+deletion).and(fromMinute, minute(from), millis(from)), a.and("NOT "+deletion).and(untilMinute, minute(from), millis(from))
+		late, early := a.and("NOT "+asSent).and(fromMinute, minute(from), millis(from)), a.and("NOT "+asSent).and(untilMinute, minute(from), millis(from))
 		sql, args = late.last("")
 		rest, more := early.last("uid NOT IN ("+late.sql("uid", "")+")", late.args...)
 		sql, args = sql+" UNION ALL "+rest, append(slices.Clip(args), more...)
@@ -123,8 +124,8 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	}
 	before := func(x, y *Event) bool { return x.Received.After(y.Received) }
 	seen := map[string]bool{}
-	return merge(gone, before, limit, func(e *Event) error {
-		if len(gone) > 0 { // a uid may be in both lists
+	return merge(sent, before, limit, func(e *Event) error {
+		if len(sent) > 0 { // a uid may be in both lists
 			if seen[e.UID] {
 				return nil
 			}

@@ -38,7 +38,7 @@ type Query struct {
 	Box      *Box
 	Viewer   *Viewer // nil: an operator, who sees everything
 	Newest   bool    // newest first
-	Lean     bool    // what a map shows: the events only of those that delete, draw or have an icon, and no start, errors, sender and the like
+	Lean     bool    // what a map shows: the events only of those that delete, draw or were placed by hand, and no start, errors, sender and the like
 	Limit    int     // 0: all
 }
 
@@ -137,54 +137,6 @@ func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error
 	case q.Limit > 0 && q.Limit <= maxKeys && q.Box == nil:
 		return s.keyed(ctx, a, fn)
 	}
-	// In the order of the table nothing is sorted but what is found.
-	one := func(columns, and string) string {
-		return "SELECT " + columns + " FROM " + table + " WHERE " + where + and + " ORDER BY bucket DESC, uid DESC, server_time DESC LIMIT 1 BY uid"
-	}
-	sql := one(fetched, "")
-	if q.Lean { // the largest columns are read for few rows, not for all
-		sql = "(" + one(lean+"'' AS no_shape, '' AS no_event", " AND NOT "+whole) + ") UNION ALL (" + one(fetched, " AND "+whole) + ")"
-		args = append(slices.Clone(args), args...)
-	}
-	sql = "SELECT * FROM (" + sql + ") ORDER BY server_time DESC, uid LIMIT 1 BY uid"
-	if q.Limit > 0 {
-		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
-	}
-	return s.read(ctx, table, sql, args, fn)
-}
-
-// whole is the condition of events that a map needs as they are: what they delete or
-// draw, and often the icon of what somebody has placed, is in the event alone.
-const whole = "(startsWith(type, 't-x-d-d') OR startsWith(type, 'u-d-') OR startsWith(type, 'b-m-') OR startsWith(how, 'h-'))"
-
-// iconic is the condition of other events with an icon; who asks it reads the events.
-const iconic = "position(if(shape = '', event, shape), '<usericon') > 0"
-
-// asked checks what is asked for, and returns where it is to be looked for.
-func (s *Store) asked(ctx context.Context, q Query) (table, where string, args []any, err error) {
-	if err := q.Validate(); err != nil {
-		return "", "", nil, err
-	}
-	if where, args, err = q.where(); err != nil {
-		return "", "", nil, err
-	}
-	return cmp.Or(q.Table, Cot), where, args, s.prepare(ctx)
-}
-
-func (s *Store) each(ctx context.Context, q Query, order string, fn func(*Event) error) error {
-	table, where, args, err := s.asked(ctx, q)
-	if err != nil {
-		return err
-	}
-	columns := fetched
-	if q.Lean {
-		columns = lean + "if(" + whole + " OR " + iconic + ", shape, ''), if(" + whole + " OR " + iconic + ", event, '')"
-	}
-	sql := "SELECT " + columns + " FROM " + table + " WHERE " + where + order
-	if q.Limit > 0 {
-		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
-	}
-	return s.read(ctx, table, sql, args, fn)
 	return s.pieces(ctx, a, fn)
 }
 
