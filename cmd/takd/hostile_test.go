@@ -216,33 +216,47 @@ func (r apiRow) each(f func(path string)) {
 	}
 }
 
+// unit is ann of Blue with what a unit has, everywhere with zebras; eve is of Red.
+type unit struct {
+	ann, eve, root *browser
+	hash           string
+	known          []string // of what eve has heard
+}
+
+func (w *world) unit() unit {
+	w.Helper()
+	for name, group := range map[string]string{"ann": "Blue", "bob": "Blue", "eve": "Red"} {
+		w.takd("user", "add", name, "--group", group)
+	}
+	annCert := w.certificate("ann")
+	u := unit{ann: w.browser(annCert), eve: w.browser(w.certificate("eve")), root: w.root()}
+	stream, bob := w.connect("ann", annCert), w.connect("bob", w.certificate("bob"))
+	stream.chat("bob", "zebra in a chat")
+	bob.receives("zebra in a chat")
+	_, address := u.ann.upload("zebra.zip", []byte("zebra in a file"))
+	_, u.hash, _ = strings.Cut(address, "hash=")
+	for path, body := range map[string]string{
+		"/Marti/sync/upload?name=zebra.jpg&uid=MARKER&keywords=stripes": "zebra at a marker", "/Marti/TracksKML?uid=UID-ann&callsign=zebra": "<kml>zebra</kml>",
+		"/Marti/ErrorLog?uid=UID-ann&callsign=zebra": "zebra", "/Marti/api/maplayers": `{"uid":"LAYER","name":"layer","url":"x"}`,
+		"/Marti/api/video": `{"videoConnections":[{"uuid":"VIDEO","alias":"zebra","feeds":[{"url":"rtsp://zebra/y"}]}]}`, "/locate/api?latitude=1&longitude=1&name=zebra&remarks=zebra": "",
+	} {
+		u.ann.want(200, "POST", "https", path, "", body)
+	}
+	u.root.want(200, "PUT", "https", "/Marti/api/device/profile/connection:Blue/file?filename=zebra.pref", "", "zebra")
+	stream.ping()
+	u.known = []string{"UID-ann", "CS-an", "ann", "Blue", "MARKER", "VIDEO", "LAYER", "IN", "1", "stripes", "zeb", "connection:Blue", u.hash, "3600"}
+	return u
+}
+
 // A user of another group learns nothing of a unit by any route that reads, whatever
 // of it he has heard: uids, hashes, names.
 func TestNoRouteTellsAnotherGroup(t *testing.T) {
 	t.Parallel()
 	w := record(t)
-	for name, group := range map[string]string{"ann": "Blue", "bob": "Blue", "eve": "Red"} {
-		w.takd("user", "add", name, "--group", group)
-	}
-	annCert := w.certificate("ann")
-	ann, eve, root := w.browser(annCert), w.browser(w.certificate("eve")), w.root()
-	stream, bob := w.connect("ann", annCert), w.connect("bob", w.certificate("bob"))
-	stream.chat("bob", "zebra in a chat")
-	bob.receives("zebra in a chat")
-	_, address := ann.upload("zebra.zip", []byte("zebra in a file"))
-	_, hash, _ := strings.Cut(address, "hash=")
-	ann.want(200, "POST", "https", "/Marti/sync/upload?name=zebra.jpg&uid=MARKER&keywords=stripes", "", "zebra at a marker")
-	ann.want(200, "POST", "https", "/Marti/TracksKML?uid=UID-ann&callsign=zebra", "", "<kml>zebra</kml>")
-	ann.want(200, "POST", "https", "/Marti/ErrorLog?uid=UID-ann&callsign=zebra", "", "zebra")
-	ann.want(200, "POST", "https", "/Marti/api/video", "", `{"videoConnections":[{"uuid":"VIDEO","alias":"zebra","feeds":[{"url":"rtsp://zebra/y"}]}]}`)
-	ann.want(200, "POST", "https", "/locate/api?latitude=1&longitude=1&name=zebra&remarks=zebra", "", "")
-	root.want(200, "PUT", "https", "/Marti/api/device/profile/connection:Blue/file?filename=zebra.pref", "", "zebra")
-	stream.ping()
+	u := w.unit()
 	w.takd("history", "flush")
-
-	known := []string{"UID-ann", "CS-an", "ann", "Blue", "MARKER", "VIDEO", "IN", "1", "stripes", "zeb", "connection:Blue", hash, "3600"}
 	told := map[string]bool{} // rows that tell ann something
-	for _, r := range root.table() {
+	for _, r := range u.root.table() {
 		if r.verb != "GET" || r.face != "https" || strings.HasSuffix(r.path, "/delete") {
 			continue
 		}
@@ -254,17 +268,17 @@ func TestNoRouteTellsAnotherGroup(t *testing.T) {
 				}
 				return ""
 			}
-			if text := tells(eve); text != "" {
+			if text := tells(u.eve); text != "" {
 				t.Errorf("%s tells eve: %.300s", path, text)
 			}
-			told[r.path] = told[r.path] || tells(ann) != ""
+			told[r.path] = told[r.path] || tells(u.ann) != ""
 		}
 		day := url.Values{"start": {time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)}, "end": {time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "uid": {"UID-ann"}}
 		ask(r.with("UID-ann") + "?" + day.Encode())
-		for _, value := range known {
+		for _, value := range u.known {
 			ask(r.with(value))
 			if len(r.inPath) > 1 {
-				for _, other := range known {
+				for _, other := range u.known {
 					ask(strings.Replace(apiRow{path: r.path, inPath: r.inPath[:1]}.with(value), "{"+r.inPath[1]+"}", url.PathEscape(other), 1))
 				}
 			}
@@ -285,5 +299,63 @@ func TestNoRouteTellsAnotherGroup(t *testing.T) {
 	}
 	if n < 15 {
 		t.Errorf("only %d routes tell ann of her unit: %v", n, told)
+	}
+}
+
+// Nor does he change or delete anything of it, by any route that writes.
+func TestNoRouteChangesForAnotherGroup(t *testing.T) {
+	t.Parallel()
+	u := start(t).unit()
+	state := func() string {
+		var all strings.Builder
+		for _, path := range []string{
+			"/Marti/api/sync/search", "/Marti/sync/search", "/Marti/api/video", "/Marti/vcm", "/Marti/api/maplayers/all", "/Marti/api/device/profile/connection:Blue/missionpackage",
+			"/Marti/api/groups/all?useCache=true", "/Marti/api/contacts/all", "/Marti/sync/content?uid=MARKER",
+		} {
+			all.WriteString(path + " " + u.ann.want(200, "GET", "https", path, "", "") + "\n")
+		}
+		return all.String()
+	}
+	before, n := state(), 0
+	bodies := []string{
+		"", "private", `["x"]`, `{"uid":"LAYER","name":"mine","url":"x"}`, `{"alias":"mine","feeds":[]}`, `{"videoConnections":[{"uuid":"VIDEO","alias":"mine"}]}`,
+		`[{"name":"Blue","direction":"IN","active":false},{"name":"Blue","direction":"OUT","active":false}]`, "[3]", `["UID-ann"]`, `{"groups":["Blue"],"text":"x"}`,
+		"<videoConnections><feed><protocol>rtsp</protocol><address>x</address><alias>mine</alias><uuid>VIDEO</uuid></feed></videoConnections>",
+	}
+	for _, r := range u.root.table() {
+		deletes := strings.HasSuffix(r.path, "/delete")                                                                                      // also by GET
+		if r.verb == "GET" && !deletes || r.face != "https" || strings.Contains(r.path, "/properties/") || strings.Contains(r.path, "log") { // properties are everybody's
+			continue
+		}
+		all := url.Values{}
+		for _, name := range r.ask {
+			switch name {
+			case "hash":
+				all.Set(name, u.hash)
+			case "group", "Groups":
+				all.Set(name, "Blue")
+			case "username":
+				all.Set(name, "ann")
+			case "expiration":
+				all.Set(name, "1")
+			case "PrimaryKey":
+				all["PrimaryKey"] = []string{"1", "2", "3"}
+			case "uid", "clientUid", "id":
+				all.Set(name, map[bool]string{true: "VIDEO", false: "UID-ann"}[r.path == "/Marti/vcm"])
+			}
+		}
+		for _, value := range u.known {
+			for _, body := range bodies {
+				u.eve.call(r.verb, r.face, r.with(value)+"?"+all.Encode(), "", body)
+				n++
+			}
+		}
+		if deletes {
+			all.Del("hash")
+			u.eve.call(r.verb, r.face, r.path+"?"+all.Encode(), "", "")
+		}
+	}
+	if after := state(); after != before || n < 1000 {
+		t.Errorf("after %d calls of a stranger:\n%s\nbefore:\n%s", n, after, before)
 	}
 }

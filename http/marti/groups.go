@@ -38,6 +38,8 @@ func (a *api) groupRoutes() []httpd.Route {
 			Query: []string{"username"}, MaxBody: maxGroups, Handler: a.forceActive,
 		},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/groupCacheEnabled", Summary: "Whether groups can be switched: yes.", Handler: cacheEnabled},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groups", Summary: "Groups of a directory service: none.", Query: []string{"groupNameFilter"}, Handler: noDirectory},
+		httpd.Route{Method: "GET", Path: "/Marti/api/groupprefix", Role: httpd.Admin, Summary: "What names of groups of a directory service begin with: nothing.", Handler: noPrefix},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/members", Summary: "Number of users in a group of the caller.", Query: []string{"groupNameFilter"}, Handler: a.members},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/user", Role: httpd.Admin, Summary: "Groups of a user.", Query: []string{"username"}, Handler: a.userGroups},
 		httpd.Route{Method: "GET", Path: "/Marti/api/groups/{name}/{direction}", Summary: "One group.", Handler: a.oneGroup},
@@ -183,6 +185,13 @@ func (a *api) oneGroup(r *httpd.Request) error {
 	}
 	return httpd.NotFound("Not Found: you are in no such group")
 }
+
+// Web clients ask for groups of LDAP; here are none.
+func noDirectory(r *httpd.Request) error {
+	return r.Envelope("com.bbn.marti.remote.groups.LdapGroup", []string{})
+}
+
+func noPrefix(r *httpd.Request) error { return r.Envelope("java.lang.String", "") }
 
 func cacheEnabled(r *httpd.Request) error { return r.Envelope("java.lang.Boolean", true) }
 

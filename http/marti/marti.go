@@ -96,6 +96,7 @@ func on(tag string, routes ...httpd.Route) []httpd.Route {
 func (a *api) server() []httpd.Route {
 	return on("Server",
 		httpd.Route{Method: "GET", Path: "/Marti/api/version", Summary: "Version as text.", Handler: a.version},
+		httpd.Route{Method: "GET", Path: "/Marti/api/ver", Summary: "The same.", Handler: a.version},
 		httpd.Route{Method: "GET", Path: "/Marti/api/version/config", Summary: "Version and host name; ATAK asks first for this.", Handler: a.versionConfig},
 		httpd.Route{Method: "GET", Path: "/Marti/api/version/info", Summary: "Version in parts.", Handler: a.versionInfo},
 		httpd.Route{Method: "GET", Path: "/Marti/api/node/id", Summary: "Id of this server.", Handler: a.nodeID},

@@ -41,7 +41,7 @@ func source(t *testing.T) backup.Source {
 	src := backup.Source{Data: dir, DB: db, ServerID: "id", Version: "test"}
 	for name, text := range map[string]string{
 		"conf/takd.yaml": "server:\n", "conf/.takd-1": "half", "pki/root.key": "key", "pki/ca.pem": "cert", "log/takd.log": "log", "history/spool/1": "events",
-		"profiles/connection/Blue/x.pref": "<preferences/>", "packages/big.apk": strings.Repeat("apk", 200_000), "backups/old.tar.zst": "old", "run/takd.lock": "1",
+		"profiles/connection/Blue/x.pref": "<preferences/>", "profiles/connection/.inactive": "", "profiles/connection/.directories": "maps", "packages/big.apk": strings.Repeat("apk", 200_000), "backups/old.tar.zst": "old", "run/takd.lock": "1",
 	} {
 		put(t, dir, name, text)
 	}
@@ -144,7 +144,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatalf("Restore: %v", err)
 		}
 		want := map[string]string{}
-		for _, name := range []string{"conf/takd.yaml", "pki/root.key", "pki/ca.pem", "profiles/connection/Blue/x.pref", "packages/big.apk", photo} {
+		for _, name := range []string{"conf/takd.yaml", "pki/root.key", "pki/ca.pem", "profiles/connection/Blue/x.pref", "profiles/connection/.inactive", "profiles/connection/.directories", "packages/big.apk", photo} {
 			text, err := os.ReadFile(filepath.Join(src.Data, name))
 			if err != nil {
 				t.Fatal(err)

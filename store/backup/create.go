@@ -158,7 +158,11 @@ func (c *copier) links(ctx context.Context, copied string) (all []File, err erro
 	return all, nil
 }
 
-// walk takes a folder of the data directory. Names that begin with a dot are of
+// marks are hidden files that say something of a device profile: that it is switched
+// off, and which folders it names. Without the first, a restore would switch it on.
+var marks = []string{".inactive", ".directories"}
+
+// walk takes a folder of the data directory. Other names that begin with a dot are of
 // files that are being written.
 func (c *copier) walk(ctx context.Context, dir string) error {
 	top := filepath.Join(c.src.Data, dir)
@@ -172,7 +176,7 @@ func (c *copier) walk(ctx context.Context, dir string) error {
 			return ctx.Err()
 		case strings.HasPrefix(d.Name(), ".") && d.IsDir():
 			return fs.SkipDir
-		case strings.HasPrefix(d.Name(), "."), d.IsDir():
+		case strings.HasPrefix(d.Name(), ".") && !slices.Contains(marks, d.Name()), d.IsDir():
 			return nil
 		}
 		rel, err := filepath.Rel(c.src.Data, file)
