@@ -1,7 +1,6 @@
 package live
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -132,8 +131,8 @@ func (w *words) check(who httpd.Principal) error {
 func serveTalk(talk Talk) httpd.Handler {
 	return func(r *httpd.Request) error {
 		var w words
-		if err := json.Unmarshal(r.PostBody(), &w); err != nil {
-			return httpd.Bad("body: %v", err)
+		if err := r.ReadExactJSON(&w); err != nil {
+			return err
 		}
 		if err := w.check(r.Who); err != nil {
 			return err
