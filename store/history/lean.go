@@ -15,11 +15,11 @@ const asSent = "(startsWith(type, 't-x-d-d') OR startsWith(type, 'u-d-') OR star
 // lean calls fn with what a map shows. The few events that are needed whole are read
 // first, and come where they belong.
 func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) error {
-	sent, err := s.sent(ctx, a, a.receipt())
+	sent, err := s.sent(ctx, a, a.in(byMinute))
 	if err != nil {
 		return err
 	}
-	order := a.in("toStartOfMinute(server_time), server_time, uid, type, user, lat, lon")
+	order := a.in(byMinute + ", user, lat, lon")
 	if a.UID != "" {
 		order = a.in("server_time, type, user, lat, lon")
 	}
@@ -38,13 +38,13 @@ func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) err
 	})
 }
 
-// sent are the events that are needed whole.
+// sent are the events that are needed whole, in an order of narrow columns. They are
+// looked up among those, and read by their places.
 func (s *Store) sent(ctx context.Context, a question, order string) (sent []*Event, err error) {
-	b := a.and(asSent)
-	err = s.read(ctx, b.sql(fetched, order), b.args, whole(a.table, func(e *Event) error {
+	err = s.placed(ctx, a.and(asSent), order, func(e *Event) error {
 		sent = append(sent, e)
 		return nil
-	}))
+	})
 	return sent, err
 }
 
