@@ -99,7 +99,7 @@ func TestChatOnAPage(t *testing.T) {
 
 	// Who closes his page is gone, and gets later what came meanwhile.
 	_ = pages["ann"].c.Close()
-	alice.receives(`link uid="` + uids["ann"])
+	alice.receives(`<link relation="p-p" uid="` + uids["ann"]) // not that of what ann has said
 	alice.say("GeoChat.UID-alice.x.m2", "b-t-f", `<__chat messageId="m2" chatroom="ann" id="`+uids["ann"]+`" senderCallsign="CS-alice"/><link uid="UID-alice"/><remarks>while away</remarks><marti><dest callsign="ann"/></marti>`)
 	alice.position()
 	time.Sleep(200 * time.Millisecond)
