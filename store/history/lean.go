@@ -2,9 +2,11 @@ package history
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // asSent is the condition of events that a map needs as they are: what they delete or
@@ -79,17 +81,6 @@ func merge(list []*Event, before func(x, y *Event) bool, limit int, fn func(*Eve
 // reports does so within it, and few are left.
 const near = time.Minute
 
-// last asks for the newest event of each uid, of those that pre leaves.
-func (a question) last(pre string, args ...any) (string, []any) {
-	from := a.table
-	if pre != "" {
-		from += " PREWHERE " + pre
-	}
-	// In the order of the projection nothing is sorted but what is found.
-	return "SELECT * FROM (SELECT " + narrow + " FROM " + from + " WHERE " + a.where +
-		" ORDER BY toStartOfMinute(server_time) DESC, uid DESC, server_time DESC LIMIT 1 BY uid)", append(slices.Clip(args), a.args...)
-}
-
 // Latest calls fn with the newest event of each uid, the newest first.
 func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) error {
 	q.Newest = false // it is the order of what is found alone
@@ -97,40 +88,93 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	if err != nil {
 		return err
 	}
-	const newest = " ORDER BY server_time DESC, uid"
-	if !q.Lean {
-		const key = "bucket, uid, server_time"
-		args := append(append([]any{}, a.args...), a.args...)
-		a.where += " AND (" + key + ") IN (SELECT argMax(bucket, server_time), uid, max(server_time) FROM " + a.table + " WHERE " + a.where + " GROUP BY uid)"
-		return s.read(ctx, a.sql(fetched, newest+" LIMIT 1 BY uid"), args, whole(a.table, fn))
+	if q.Lean {
+		return s.picture(ctx, a, fn)
 	}
-	sent, err := s.sent(ctx, a, newest+" LIMIT 1 BY uid")
-	if err != nil {
-		return err
+	const key = "bucket, uid, server_time"
+	args := append(slices.Clip(a.args), a.args...)
+	a.where += " AND (" + key + ") IN (SELECT argMax(bucket, server_time), uid, max(server_time) FROM " + a.table + " WHERE " + a.where + " GROUP BY uid)"
+	return s.read(ctx, a.sql(fetched, newestFirst+" LIMIT 1 BY uid"), args, whole(a.table, fn))
+}
+
+const newestFirst = " ORDER BY server_time DESC, uid, type"
+
+// picture is Latest of what a map shows. It holds an event of each uid.
+func (s *Store) picture(ctx context.Context, a question, fn func(*Event) error) error {
+	var found []*Event
+	keep := func(e *Event) error {
+		found = append(found, e)
+		return nil
 	}
 	limit := a.Limit
 	a.Limit = 0
-	sql, args := a.and("NOT " + asSent).last("")
-	if from := q.Until.Add(-near).Truncate(time.Minute); !q.Until.IsZero() && q.Since.Before(from) {
-		// The condition on the uid comes first: of who is found nothing else is read.
-		late, early := a.and("NOT "+asSent).and(fromMinute, minute(from), millis(from)), a.and("NOT "+asSent).and(untilMinute, minute(from), millis(from))
-		sql, args = late.last("")
-		rest, more := early.last("uid NOT IN ("+late.sql("uid", "")+")", late.args...)
-		sql, args = sql+" UNION ALL "+rest, append(slices.Clip(args), more...)
-	}
-	sql = "SELECT " + leanly + " FROM (" + sql + ")" + newest
-	if limit > 0 {
-		sql += fmt.Sprintf(" LIMIT %d", limit)
-	}
-	before := func(x, y *Event) bool { return x.Received.After(y.Received) }
-	seen := map[string]bool{}
-	return merge(sent, before, limit, func(e *Event) error {
-		if len(sent) > 0 { // a uid may be in both lists
-			if seen[e.UID] {
-				return nil
-			}
-			seen[e.UID] = true
+	rest, others, args := a, "", []any(nil)
+	if from := a.Until.Add(-near).Truncate(time.Minute); !a.Until.IsZero() && a.Since.Before(from) {
+		late := a.and(fromMinute, minute(from), millis(from))
+		if err := s.newest(ctx, late, "", nil, keep); err != nil {
+			return err
 		}
-		return fn(e)
-	}, func(fn func(*Event) error) error { return s.read(ctx, sql, args, lean(a.table, fn)) })
+		// The condition on the uid comes first: of who is found nothing else is read.
+		rest, others, args = a.and(untilMinute, minute(from), millis(from)), " PREWHERE uid NOT IN ("+late.sql("uid", "")+")", late.args
+	}
+	if err := s.newest(ctx, rest, others, args, keep); err != nil {
+		return err
+	}
+	slices.SortStableFunc(found, func(x, y *Event) int { return y.Received.Compare(x.Received) })
+	if limit > 0 && len(found) > limit {
+		found = found[:limit]
+	}
+	if err := s.fillIn(ctx, a, found); err != nil {
+		return err
+	}
+	for _, e := range found {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newest calls fn with the newest event of each uid, of those that others leaves.
+func (s *Store) newest(ctx context.Context, a question, others string, args []any, fn func(*Event) error) error {
+	keys := "SELECT uid, max(server_time) FROM " + a.table + others + " WHERE " + a.where + " GROUP BY uid"
+	args = append(slices.Clip(args), a.args...)
+	if others != "" { // most often nobody is left, and finding that out is all
+		some := false
+		err := s.read(ctx, keys+" LIMIT 1", args, func(driver.Rows) error { some = true; return nil })
+		if err != nil || !some {
+			return err
+		}
+	}
+	sql := "SELECT " + leanly + " FROM " + a.table + " WHERE " + a.where + " AND (uid, server_time) IN (" + keys + ")" + newestFirst + " LIMIT 1 BY uid"
+	return s.read(ctx, sql, append(slices.Clip(a.args), args...), lean(a.table, fn))
+}
+
+// fillIn puts the events that are needed whole in the place of what a map shows of them.
+func (s *Store) fillIn(ctx context.Context, a question, found []*Event) error {
+	at := make(map[string]int)
+	for i, e := range found {
+		if e.asSent() {
+			at[e.UID] = i
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	return s.placed(ctx, a.and(asSent), newestFirst+" LIMIT 1 BY uid", func(e *Event) error {
+		if i, ok := at[e.UID]; ok && e.Received.Equal(found[i].Received) {
+			found[i] = e
+		}
+		return nil
+	})
+}
+
+// asSent is the condition of that name.
+func (e *Event) asSent() bool {
+	for _, p := range [...]string{"t-x-d-d", "u-d-", "b-m-"} {
+		if strings.HasPrefix(e.Type, p) {
+			return true
+		}
+	}
+	return strings.HasPrefix(e.How, "h-") && e.Team == ""
 }
