@@ -86,6 +86,10 @@ func (e *Engine) run(ctx context.Context) (ready bool, err error) {
 		return false, fmt.Errorf("start engine: %w", err)
 	}
 	pid := cmd.Process.Pid
+	// All its threads, those to come too. Where the processor is full, the history waits for the stream.
+	if err := syscall.Setpriority(syscall.PRIO_PGRP, pid, niceness); err != nil {
+		e.log.Warn("history engine runs at the priority of the server", "err", err)
+	}
 	if s := e.now(); s.Name != Unavailable { // it stays that until it answers
 		e.set(Starting, "", pid)
 	}

@@ -43,6 +43,8 @@ const (
 	giveUp     = 4           // starts that fail in a row before the state is Unavailable
 	startLimit = time.Minute // from the start to the first answer
 	stopLimit  = 10 * time.Second
+
+	niceness = 10 // of the engine
 )
 
 // How often a child is asked whether it works, and after which silence it is killed.

@@ -182,6 +182,28 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// The child's threads give way to the server's.
+func TestGivesWay(t *testing.T) {
+	e, db := start(t, t.TempDir())
+	if err := db.Exec(t.Context(), "SELECT sum(number) FROM numbers_mt(1000000)"); err != nil {
+		t.Fatal(err)
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", e.State().PID))
+	if err != nil || len(threads) < 3 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	for _, file := range threads {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		name, rest, _ := strings.Cut(string(text), ") ")                                                   // rest begins with the third field
+		if nice := strings.Fields(rest)[19-3]; nice != "10" && !strings.HasSuffix(name, "(MemoryWorker") { // that one it raises itself, to keep its limit
+			t.Errorf("%s (%s): nice %s; want 10", file, name, nice)
+		}
+	}
+}
+
 // A query that wants too much is refused; the child lives, within its limit.
 func TestMemory(t *testing.T) {
 	e, db := start(t, t.TempDir())
