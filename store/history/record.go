@@ -41,8 +41,9 @@ type recorder struct {
 	stop   chan struct{}
 	failed error // how the last write ended
 
-	trying uint64 // segment, and how often; the writer's
-	tries  int
+	through uint64 // the last group that went without the spool; the writer's
+	trying  uint64 // segment, and how often; the writer's
+	tries   int
 
 	collected chan struct{}
 	wrote     chan struct{}
@@ -356,6 +357,7 @@ func (r *recorder) writeDirect(ctx context.Context, g *group) {
 	err := r.write(ctx, g, false)
 	if err == nil {
 		r.written.Add(uint64(g.rows))
+		r.through = g.ID
 		r.fail(nil)
 		// The collector may have spooled it meanwhile.
 		err = r.spool.remove(g.ID)
@@ -369,6 +371,11 @@ func (r *recorder) writeDirect(ctx context.Context, g *group) {
 // writeSpooled writes one segment. Its batches may be in the database already:
 // the answer may have been lost, or this process killed behind it.
 func (r *recorder) writeSpooled(ctx context.Context, id uint64) error {
+	if id == r.through { // the collector spooled it just then
+		err := r.spool.remove(id)
+		r.settled(id)
+		return err
+	}
 	// Nothing is read from the disk for a database that is not there.
 	if err := r.write(ctx, new(group), false); err != nil {
 		r.fail(err)
