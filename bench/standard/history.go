@@ -89,7 +89,7 @@ func (h *historyBench) one(ctx context.Context, way int, load []string) (r *resu
 	if way != without {
 		flags = []string{"--history", "embedded"}
 	}
-	server, err := h.startTakd(ctx, fmt.Sprintf("run-history-%d", len(h.raw.String())), nil, flags...)
+	server, err := h.startTakd(ctx, fmt.Sprintf("run-history-%d", h.raw.Len()), nil, flags...)
 	if err != nil {
 		return nil, err
 	}

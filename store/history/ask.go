@@ -75,18 +75,15 @@ const maxKeys = 20_000
 // byMinute is the order of the projection, and then that of receipt.
 const byMinute = "toStartOfMinute(server_time), server_time, uid, type"
 
-// keyed reads a few events of a stretch of time.
-func (s *Store) keyed(ctx context.Context, a question, fn func(*Event) error) error {
-	return s.placed(ctx, a, a.in(byMinute), fn)
-}
+// place is where an event lies in the table.
+const place = "bucket, uid, server_time"
 
 // placed finds events in the projection, whose columns order is of, and reads them by
 // their places in the table.
 func (s *Store) placed(ctx context.Context, a question, order string, fn func(*Event) error) error {
-	const key = "bucket, uid, server_time"
-	inner := a.sql(key, order)
+	inner := a.sql(place, order)
 	args := append(slices.Clip(a.args), a.args...)
-	a.where += " AND (" + key + ") IN (" + inner + ")"
+	a.where += " AND (" + place + ") IN (" + inner + ")"
 	return s.read(ctx, a.sql(fetched, order), args, whole(a.table, fn))
 }
 

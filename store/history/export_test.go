@@ -3,8 +3,13 @@ package history
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"testing"
 	"time"
+
+	"takd/store/history/engine"
 )
 
 // Sampled is how many uids are sampled at one time.
@@ -51,4 +56,31 @@ func (s *Store) Copy(ctx context.Context, number int, later time.Duration) error
 // Merging tells how many merges are under way.
 func (s *Store) Merging(ctx context.Context) (n uint64, err error) {
 	return n, s.db.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&n)
+}
+
+// embedded are the options of a history of t's own, and a context for it.
+func embedded(t *testing.T) (context.Context, Options) {
+	t.Helper()
+	run, err := os.MkdirTemp("", "takd") // the path of a socket has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx, Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")}
+}
+
+// opened is a history whose engine answers. It is closed behind the test.
+func opened(ctx context.Context, t *testing.T, o Options) *Store {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(ctx) })
+	if err := s.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

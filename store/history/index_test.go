@@ -1,35 +1,17 @@
 package history
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
 	"time"
-
-	"takd/store/history/engine"
 )
 
 // Neither an area nor a track is found by reading the day.
 func TestIndexesLeaveOutMost(t *testing.T) {
-	run, err := os.MkdirTemp("", "takd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(run) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close(ctx) }()
-	if err := s.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, o := embedded(t)
+	s := opened(ctx, t, o)
 	day := time.Date(2026, 5, 4, 0, 0, 0, 0, time.UTC)
 	const uids, each = 200, 600
 	for i := range uids * each {

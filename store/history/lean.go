@@ -12,12 +12,19 @@ import (
 // asSent is the condition of events that a map needs as they are: what they delete or
 // draw, and the icon of what somebody has placed, is in the event alone. Who has a
 // team is no marker, whoever says where he is.
-const asSent = "(startsWith(type, 't-x-d-d') OR startsWith(type, 'u-d-') OR startsWith(type, 'b-m-') OR startsWith(how, 'h-') AND team = '')"
+var (
+	asSentTypes = [...]string{"t-x-d-d", "u-d-", "b-m-"}
+	asSent      = "(startsWith(type, '" + strings.Join(asSentTypes[:], "') OR startsWith(type, '") + "') OR startsWith(how, 'h-') AND team = '')"
+)
 
 // lean calls fn with what a map shows. The few events that are needed whole are read
 // first, and come where they belong.
 func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) error {
-	sent, err := s.sent(ctx, a, a.in(byMinute))
+	var sent []*Event
+	err := s.placed(ctx, a.and(asSent), a.in(byMinute), func(e *Event) error {
+		sent = append(sent, e)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -38,16 +45,6 @@ func (s *Store) lean(ctx context.Context, a question, fn func(*Event) error) err
 	return merge(sent, before, a.Limit, fn, func(fn func(*Event) error) error {
 		return s.read(ctx, b.sql(leanly, order), b.args, lean(a.table, fn))
 	})
-}
-
-// sent are the events that are needed whole, in an order of narrow columns. They are
-// looked up among those, and read by their places.
-func (s *Store) sent(ctx context.Context, a question, order string) (sent []*Event, err error) {
-	err = s.placed(ctx, a.and(asSent), order, func(e *Event) error {
-		sent = append(sent, e)
-		return nil
-	})
-	return sent, err
 }
 
 // merge calls fn with the events of two sorted lists, one of them made by each; limit
@@ -91,9 +88,8 @@ func (s *Store) Latest(ctx context.Context, q Query, fn func(*Event) error) erro
 	if q.Lean {
 		return s.picture(ctx, a, fn)
 	}
-	const key = "bucket, uid, server_time"
 	args := append(slices.Clip(a.args), a.args...)
-	a.where += " AND (" + key + ") IN (SELECT argMax(bucket, server_time), uid, max(server_time) FROM " + a.table + " WHERE " + a.where + " GROUP BY uid)"
+	a.where += " AND (" + place + ") IN (SELECT argMax(bucket, server_time), uid, max(server_time) FROM " + a.table + " WHERE " + a.where + " GROUP BY uid)"
 	return s.read(ctx, a.sql(fetched, newestFirst+" LIMIT 1 BY uid"), args, whole(a.table, fn))
 }
 
@@ -171,7 +167,7 @@ func (s *Store) fillIn(ctx context.Context, a question, found []*Event) error {
 
 // asSent is the condition of that name.
 func (e *Event) asSent() bool {
-	for _, p := range [...]string{"t-x-d-d", "u-d-", "b-m-"} {
+	for _, p := range asSentTypes {
 		if strings.HasPrefix(e.Type, p) {
 			return true
 		}

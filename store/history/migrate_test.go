@@ -3,41 +3,23 @@ package history
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"takd/store/history/engine"
 )
 
 // Rows from before version 3, of other buckets and without the projection, are found
 // among those from after it, in order, however they are asked for.
 func TestRowsFromBeforeVersion3(t *testing.T) {
-	run, err := os.MkdirTemp("", "takd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(run) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx, o := embedded(t)
 	all := migrations
 	defer func() { migrations = all }()
-	o := Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")}
 	start := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 	want := []string{}
 	for step, known := range [][]func(layout) []string{all[:2], all} {
 		migrations = known
-		s, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = s.Close(ctx) }()
-		if err := s.Wait(ctx); err != nil {
-			t.Fatal(err)
-		}
+		s := opened(ctx, t, o)
 		for i := range 40 { // each minute of two thirds of an hour, old and new in turns
 			at := start.Add(time.Duration(i)*time.Minute + time.Duration(step)*10*time.Second)
 			e := &Event{Table: Cot, Received: at, Time: at, Start: at, Stale: at, UID: fmt.Sprint("u", i%7), Type: "a-f", Groups: []string{"Blue"}, User: "x"}
@@ -126,21 +108,8 @@ func same(ctx context.Context, t *testing.T, s *Store, start time.Time, want []s
 
 // What the projection takes is counted with the rows, and goes with them.
 func TestProjectionGoesWithItsRows(t *testing.T) {
-	run, err := os.MkdirTemp("", "takd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(run) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close(ctx) }()
-	if err := s.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, o := embedded(t)
+	s := opened(ctx, t, o)
 	now := time.Now()
 	for i := range 200 {
 		s.Record(&Event{Table: Cot, Received: now.AddDate(0, 0, -10*(i%2)), UID: fmt.Sprint(i), Type: "a-f", Groups: []string{"Blue"}})

@@ -135,7 +135,7 @@ func (s *Store) Query(ctx context.Context, q Query, fn func(*Event) error) error
 	case a.table != Cot || q.UID != "":
 		return s.read(ctx, a.sql(fetched, a.receipt()), a.args, whole(a.table, fn))
 	case q.Limit > 0 && q.Limit <= maxKeys && q.Box == nil:
-		return s.keyed(ctx, a, fn)
+		return s.placed(ctx, a, a.in(byMinute), fn)
 	}
 	return s.pieces(ctx, a, fn)
 }

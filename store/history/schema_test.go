@@ -1,43 +1,27 @@
 package history
 
 import (
-	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-
-	"takd/store/history/engine"
 )
 
 // Tables of a newer takd are left alone: what is recorded waits in the spool.
 func TestNewerSchemaIsRefused(t *testing.T) {
-	run, err := os.MkdirTemp("", "takd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(run) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	o := Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock"), Flush: 50 * time.Millisecond}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, o := embedded(t)
+	o.Flush = 50 * time.Millisecond
+	s := opened(ctx, t, o)
 	if err := s.db.Exec(ctx, "INSERT INTO takd_schema (version, partition) SELECT ?, ?", len(migrations)+1, "century"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(o); err != nil {
+	s, err := Open(o)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Wait(ctx); !errors.Is(err, ErrNewer) {
@@ -62,21 +46,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 
 // A migration that was cut off is carried out again.
 func TestMigrationIsRepeated(t *testing.T) {
-	run, err := os.MkdirTemp("", "takd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(run) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := Open(Options{Command: []string{os.Args[0], engine.Command}, Dir: t.TempDir(), Socket: filepath.Join(run, "history.sock")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close(ctx) }()
-	if err := s.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, o := embedded(t)
+	s := opened(ctx, t, o)
 	for _, sql := range []string{"DROP TABLE " + Mission, "TRUNCATE TABLE takd_schema"} {
 		if err := s.db.Exec(ctx, sql); err != nil {
 			t.Fatal(err)

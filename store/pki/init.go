@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"takd/store/meta"
 )
@@ -89,14 +90,9 @@ func serverNames(hosts []string) ([]string, error) {
 }
 
 // makeCAs writes root and issuing intermediate. RSA with SHA-256 throughout:
-// every client in the field verifies it. Their names are unique, since browsers
-// and Windows tell authorities, and whose client certificates to offer, by name.
+// every client in the field verifies it.
 func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
-	var id [4]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return nil, nil, fmt.Errorf("make authority name: %w", err)
-	}
-	rootTmpl, err := template(fmt.Sprintf("%s Root CA %x", org, id), org, rootLife)
+	rootTmpl, err := authority("Root CA", org, rootLife)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,14 +127,20 @@ func makeCAs(dir, org string) (root, ca *x509.Certificate, err error) {
 	return root, ca, nil
 }
 
+// authority begins a certificate of one. Its name is unique, since browsers and
+// Windows tell authorities, and whose client certificates to offer, by name.
+func authority(kind, org string, life time.Duration) (*x509.Certificate, error) {
+	var id [4]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, fmt.Errorf("make authority name: %w", err)
+	}
+	return template(fmt.Sprintf("%s %s %x", org, kind, id), org, life)
+}
+
 // makeIssuer makes an issuing authority below root, with a name of its own, that ends
 // no later.
 func makeIssuer(root *x509.Certificate, rootKey crypto.Signer, org string) (*x509.Certificate, crypto.Signer, error) {
-	var id [4]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return nil, nil, fmt.Errorf("make authority name: %w", err)
-	}
-	tmpl, err := template(fmt.Sprintf("%s Issuing CA %x", org, id), org, issuerLife)
+	tmpl, err := authority("Issuing CA", org, issuerLife)
 	if err != nil {
 		return nil, nil, err
 	}
